@@ -10,6 +10,7 @@
 mod event;
 #[allow(
     missing_docs,
+    clippy::allow_attributes_without_reason,
     non_camel_case_types,
     reason = "made from the C header, which documents every item"
 )]
