@@ -129,7 +129,7 @@ mod tests {
         let mut event = raw();
         let written = b"key.pem\0private\0ssl\0etc\0";
         event.path[..written.len()].copy_from_slice(written);
-        event.path_size = written.len() as u32;
+        event.path_size = u32::try_from(written.len()).unwrap();
         let event = Event::from_bytes(event.as_bytes()).unwrap();
         assert_eq!(event.path, b"/etc/ssl/private/key.pem");
         assert_eq!(event.exe, b"");
@@ -140,7 +140,7 @@ mod tests {
         let mut event = raw();
         let written = b"a\nb\xff\0";
         event.path[..written.len()].copy_from_slice(written);
-        event.path_size = written.len() as u32;
+        event.path_size = u32::try_from(written.len()).unwrap();
         assert_eq!(Event::from_bytes(event.as_bytes()).unwrap().path, b"/a\nb\xff");
     }
 
