@@ -77,6 +77,9 @@ enum aegis_row_flag {
 	AEGIS_ROW_DIRECTORY = 1,
 };
 
+/* The rule of an answer when the programs themselves could not tell: always a denial. */
+#define AEGIS_RULE_UNKNOWN 0xffffffffU
+
 /* What is known of an inode, or of a name in a directory. */
 struct aegis_object_row {
 	aegis_u32 label; /* 0: none of its own */
@@ -142,7 +145,9 @@ struct aegis_generation {
 	aegis_u32 root_scope;	   /* of a cgroup that no policy names: "*" alone, or 0 */
 	aegis_u32 root_flags;	   /* enum aegis_cgroup_flag, of node 1, the root cgroup */
 	aegis_u32 unknown_scope;   /* every workload at once: for a cgroup that cannot be told */
+	aegis_u32 unknown_label;   /* every rule at once: for an object that cannot be told */
 	aegis_u32 policies;	   /* how many policies it was compiled from */
+	aegis_u32 reserved;
 	aegis_u8 set_digest[32];   /* SHA-256 of the set of policies */
 };
 
@@ -224,7 +229,7 @@ _Static_assert(sizeof(struct aegis_name_key) == 16, "no holes");
 _Static_assert(sizeof(struct aegis_cgroup_row) == 12, "no holes");
 _Static_assert(sizeof(struct aegis_verdict) == 36, "no holes");
 _Static_assert(sizeof(struct aegis_count) == 32, "no holes");
-_Static_assert(sizeof(struct aegis_generation) == 88, "no holes");
+_Static_assert(sizeof(struct aegis_generation) == 96, "no holes");
 _Static_assert(sizeof(struct aegis_control) == 48, "no holes");
 _Static_assert(sizeof(struct aegis_resolved) == 40, "no holes");
 _Static_assert(sizeof(struct aegis_event) == 1896, "no holes");

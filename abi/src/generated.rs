@@ -5,6 +5,7 @@ type aegis_u32 = u32;
 type aegis_u64 = u64;
 
 pub const AEGIS_ABI_VERSION: u32 = 1;
+pub const AEGIS_RULE_UNKNOWN: u32 = 4294967295;
 pub const AEGIS_SLOTS: aegis_limit = 5;
 pub const AEGIS_WALK_MAX: aegis_limit = 128;
 pub const AEGIS_MOUNTS_MAX: aegis_limit = 24;
@@ -271,12 +272,14 @@ pub struct aegis_generation {
     pub root_scope: aegis_u32,
     pub root_flags: aegis_u32,
     pub unknown_scope: aegis_u32,
+    pub unknown_label: aegis_u32,
     pub policies: aegis_u32,
+    pub reserved: aegis_u32,
     pub set_digest: [aegis_u8; 32usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of aegis_generation"][::std::mem::size_of::<aegis_generation>() - 88usize];
+    ["Size of aegis_generation"][::std::mem::size_of::<aegis_generation>() - 96usize];
     ["Alignment of aegis_generation"][::std::mem::align_of::<aegis_generation>() - 8usize];
     ["Offset of field: aegis_generation::number"]
         [::std::mem::offset_of!(aegis_generation, number) - 0usize];
@@ -296,10 +299,14 @@ const _: () = {
         [::std::mem::offset_of!(aegis_generation, root_flags) - 44usize];
     ["Offset of field: aegis_generation::unknown_scope"]
         [::std::mem::offset_of!(aegis_generation, unknown_scope) - 48usize];
+    ["Offset of field: aegis_generation::unknown_label"]
+        [::std::mem::offset_of!(aegis_generation, unknown_label) - 52usize];
     ["Offset of field: aegis_generation::policies"]
-        [::std::mem::offset_of!(aegis_generation, policies) - 52usize];
+        [::std::mem::offset_of!(aegis_generation, policies) - 56usize];
+    ["Offset of field: aegis_generation::reserved"]
+        [::std::mem::offset_of!(aegis_generation, reserved) - 60usize];
     ["Offset of field: aegis_generation::set_digest"]
-        [::std::mem::offset_of!(aegis_generation, set_digest) - 56usize];
+        [::std::mem::offset_of!(aegis_generation, set_digest) - 64usize];
 };
 #[repr(C)]
 #[derive(

@@ -32,6 +32,8 @@ pub struct Rows {
     pub root_flags: u32,
     /// Every workload at once, for a cgroup that cannot be told.
     pub unknown_scope: u32,
+    /// The union of all rules, for an object that cannot be told.
+    pub unknown_label: u32,
     /// How many policies it was compiled from.
     pub policies: u32,
     /// SHA-256 of the set of policies.
