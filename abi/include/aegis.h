@@ -88,8 +88,9 @@ struct aegis_object_row {
 };
 
 enum aegis_name_kind {
-	AEGIS_NAME = 0,	  /* the whole name */
-	AEGIS_PREFIX = 1, /* hash of what a pattern has before its `*`; the row's value is a class */
+	AEGIS_NAME = 0, /* the whole name */
+	AEGIS_PREFIX =
+		1, /* hash of what a pattern has before its `*`; the row's value is a class */
 	AEGIS_SUFFIX = 2, /* hash of the reversed rest of a pattern; the row's value is a class */
 	AEGIS_CLASS = 3,  /* hash is prefix class << 32 | suffix class */
 };
@@ -104,7 +105,7 @@ struct aegis_name_key {
 /* A cgroup that policies name, or a class of names (then only `node` counts). */
 struct aegis_cgroup_row {
 	aegis_u32 scope; /* of this cgroup and, where nothing more is named, all below */
-	aegis_u32 node;	 /* its place in the tree of cgroup names if policies name any below; or 0 */
+	aegis_u32 node; /* its place in the tree of cgroup names if policies name any below; or 0 */
 	aegis_u32 flags; /* enum aegis_cgroup_flag, of `node` */
 };
 
@@ -115,7 +116,8 @@ enum aegis_cgroup_flag {
 
 /* Row of a filesystem that holds at least one object, by s_dev. */
 struct aegis_filesystem_row {
-	aegis_u32 label; /* the union of all rules with an object here: for walks that cannot finish */
+	aegis_u32 label; /* the union of all rules with an object here: for walks that cannot finish
+			  */
 };
 
 /* The answer for one (scope, label): the rule that speaks, or 0, by action and access. */
@@ -136,28 +138,28 @@ struct aegis_count {
 
 /* One compiled set of policies in the kernel. Written while its slot is idle. */
 struct aegis_generation {
-	aegis_u64 number;	   /* 0: this slot is empty or half filled */
-	aegis_u64 seed;		   /* of every hash in this generation; random, so names cannot be forged */
-	aegis_u64 exempt_cgroup;   /* the one cgroup that rules on "*" leave alone; or 0 */
-	aegis_u64 filled_at;	   /* seconds since 1970 */
-	aegis_u32 labels;	   /* columns of the verdicts: labels are 1 .. labels - 1 */
-	aegis_u32 scopes;	   /* rows of the verdicts: scopes are 1 .. scopes - 1 */
-	aegis_u32 root_scope;	   /* of a cgroup that no policy names: "*" alone, or 0 */
-	aegis_u32 root_flags;	   /* enum aegis_cgroup_flag, of node 1, the root cgroup */
-	aegis_u32 unknown_scope;   /* every workload at once: for a cgroup that cannot be told */
-	aegis_u32 unknown_label;   /* every rule at once: for an object that cannot be told */
-	aegis_u32 policies;	   /* how many policies it was compiled from */
+	aegis_u64 number; /* 0: this slot is empty or half filled */
+	aegis_u64 seed;	  /* of every hash in this generation; random, so names cannot be forged */
+	aegis_u64 exempt_cgroup; /* the one cgroup that rules on "*" leave alone; or 0 */
+	aegis_u64 filled_at;	 /* seconds since 1970 */
+	aegis_u32 labels;	 /* columns of the verdicts: labels are 1 .. labels - 1 */
+	aegis_u32 scopes;	 /* rows of the verdicts: scopes are 1 .. scopes - 1 */
+	aegis_u32 root_scope;	 /* of a cgroup that no policy names: "*" alone, or 0 */
+	aegis_u32 root_flags;	 /* enum aegis_cgroup_flag, of node 1, the root cgroup */
+	aegis_u32 unknown_scope; /* every workload at once: for a cgroup that cannot be told */
+	aegis_u32 unknown_label; /* every rule at once: for an object that cannot be told */
+	aegis_u32 policies;	 /* how many policies it was compiled from */
 	aegis_u32 reserved;
-	aegis_u8 set_digest[32];   /* SHA-256 of the set of policies */
+	aegis_u8 set_digest[32]; /* SHA-256 of the set of policies */
 };
 
 /* The switches. One mapping is shared by the programs and every command. */
 struct aegis_control {
-	aegis_u32 abi_version;	  /* AEGIS_ABI_VERSION */
-	aegis_u32 size;		  /* sizeof(struct aegis_control) */
-	aegis_u32 active;	  /* the slot that decides; one aligned store switches everything */
-	aegis_u32 previous;	  /* the slot that decided before; 0 if none */
-	aegis_u32 trial_slot;	  /* decides for trial_cgroup alone, before a flip; or 0 */
+	aegis_u32 abi_version; /* AEGIS_ABI_VERSION */
+	aegis_u32 size;	       /* sizeof(struct aegis_control) */
+	aegis_u32 active;      /* the slot that decides; one aligned store switches everything */
+	aegis_u32 previous;    /* the slot that decided before; 0 if none */
+	aegis_u32 trial_slot;  /* decides for trial_cgroup alone, before a flip; or 0 */
 	aegis_u32 reserved;
 	aegis_u64 trial_cgroup;	  /* cgroup id */
 	aegis_u64 last_number;	  /* the number of the newest generation ever filled */
@@ -174,6 +176,14 @@ struct aegis_resolved {
 	aegis_u32 i_flags; /* inode.i_flags */
 };
 
+/* The question and its answer, in the memory that the resolver shares with its program. */
+struct aegis_asking {
+	struct aegis_resolved answer;
+	aegis_u32
+		thread; /* the one that asks, as the initial pid namespace numbers it; 0: nobody */
+	aegis_u32 reserved;
+};
+
 enum aegis_why {
 	AEGIS_WHY_INODE = 1,	  /* the object's own row */
 	AEGIS_WHY_NAME = 2,	  /* the name that it has in a bound directory */
@@ -184,25 +194,26 @@ enum aegis_why {
 
 /* One denial, or one allowed access that a rule reports. */
 struct aegis_event {
-	aegis_u64 time;	      /* nanoseconds since boot, with suspend where the kernel has it */
+	aegis_u64 time; /* nanoseconds since boot, with suspend where the kernel has it */
 	aegis_u64 generation;
-	aegis_u64 cgroup;     /* id */
+	aegis_u64 cgroup; /* id */
 	struct aegis_inode_key inode;
 	aegis_u32 rule;
 	aegis_u32 scope;
-	aegis_u32 action;     /* enum aegis_action */
-	aegis_u32 access;     /* enum aegis_access: the one that the rule speaks about */
-	aegis_u32 why;	      /* enum aegis_why */
-	aegis_u32 pid;	      /* process, as the initial pid namespace numbers it */
+	aegis_u32 action; /* enum aegis_action */
+	aegis_u32 access; /* enum aegis_access: the one that the rule speaks about */
+	aegis_u32 why;	  /* enum aegis_why */
+	aegis_u32 pid;	  /* process, as the initial pid namespace numbers it */
 	aegis_u32 tid;
 	aegis_u32 uid;
 	aegis_u8 comm[16];
-	aegis_u32 path_size;  /* bytes used in path */
-	aegis_u32 exe_size;   /* bytes used in exe */
-	aegis_u32 truncated;  /* bit 0: path, bit 1: exe: components above are missing */
+	aegis_u32 path_size; /* bytes used in path */
+	aegis_u32 exe_size;  /* bytes used in exe */
+	aegis_u32 truncated; /* bit 0: path, bit 1: exe: components above are missing */
 	aegis_u32 reserved;
-	aegis_u8 path[AEGIS_EVENT_PATH + AEGIS_NAME_MAX + 1]; /* components, innermost first, NUL after each */
-	aegis_u8 exe[AEGIS_EVENT_EXE + AEGIS_NAME_MAX + 1];   /* the same of the process's program */
+	aegis_u8 path[AEGIS_EVENT_PATH + AEGIS_NAME_MAX +
+		      1]; /* components, innermost first, NUL after each */
+	aegis_u8 exe[AEGIS_EVENT_EXE + AEGIS_NAME_MAX + 1]; /* the same of the process's program */
 };
 
 /*

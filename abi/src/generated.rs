@@ -391,6 +391,35 @@ const _: () = {
     ["Offset of field: aegis_resolved::i_flags"]
         [::std::mem::offset_of!(aegis_resolved, i_flags) - 36usize];
 };
+#[repr(C)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    zerocopy :: FromBytes,
+    zerocopy :: IntoBytes,
+    zerocopy :: Immutable,
+    zerocopy :: KnownLayout,
+)]
+pub struct aegis_asking {
+    pub answer: aegis_resolved,
+    pub thread: aegis_u32,
+    pub reserved: aegis_u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of aegis_asking"][::std::mem::size_of::<aegis_asking>() - 48usize];
+    ["Alignment of aegis_asking"][::std::mem::align_of::<aegis_asking>() - 8usize];
+    ["Offset of field: aegis_asking::answer"]
+        [::std::mem::offset_of!(aegis_asking, answer) - 0usize];
+    ["Offset of field: aegis_asking::thread"]
+        [::std::mem::offset_of!(aegis_asking, thread) - 40usize];
+    ["Offset of field: aegis_asking::reserved"]
+        [::std::mem::offset_of!(aegis_asking, reserved) - 44usize];
+};
 pub const AEGIS_WHY_INODE: aegis_why = 1;
 pub const AEGIS_WHY_NAME: aegis_why = 2;
 pub const AEGIS_WHY_DIRECTORY: aegis_why = 3;

@@ -1,1 +1,135 @@
-//! Placeholder.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Everything that talks BPF: programs, maps, pins.
+//!
+//! ```text
+//!   Host facts          probe            what this host can do, by trying
+//!   path → InodeKey     Resolver         as the kernel sees it
+//!   Rows → slot         Kernel::fill     written, compared, frozen
+//!   slot → decides      Kernel::switch   one store
+//!   ring → Event        Kernel::take_events
+//! ```
+//!
+//! Everything lives on in pins below one directory of a bpffs, so each command opens it anew
+//! ([`Kernel::open`]) and enforcement outlives all of them. What a policy is, and where files of
+//! ours lie, is for others to know.
+
+mod control;
+mod error;
+mod events;
+mod generation;
+mod install;
+mod load;
+pub mod probe;
+mod resolve;
+
+use std::path::{Path, PathBuf};
+
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
+
+pub use control::Slot;
+pub use error::Error;
+pub use events::{Events, Taken};
+pub use generation::Generation;
+pub use resolve::Resolver;
+
+use control::{Bystanders, Control};
+
+/// Our programs and maps on this host, pinned and attached.
+#[derive(Debug)]
+pub struct Kernel {
+    pins: PathBuf,
+    control: Control,
+    bystanders: Bystanders,
+    generations: MapHandle,
+    events: MapHandle,
+    /// The outer maps, one for each kind of row.
+    by_slot: generation::BySlot,
+}
+
+impl Kernel {
+    /// Opens what is pinned below `pins` (`/sys/fs/bpf/aegisbpf`); `None` if nothing is.
+    ///
+    /// # Errors
+    /// If something is pinned that this binary does not know, or not all of it can be opened.
+    pub fn open(pins: &Path) -> Result<Option<Self>, Error> {
+        match rustix::fs::stat(pins) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(source) => return Err(Error::file("look for pins at", pins, source)),
+        }
+        let map = |name: &str| {
+            let path = pins.join(name);
+            MapHandle::from_pinned_path(&path).map_err(|source| Error::OpenPin { path, source })
+        };
+        let control = Control::of(&map(install::CONTROL)?)?;
+        Ok(Some(Self {
+            control,
+            bystanders: Bystanders::of(&map(install::BYSTANDERS)?)?,
+            generations: map("generations")?,
+            events: map("events")?,
+            by_slot: generation::BySlot::open(&map)?,
+            pins: pins.to_owned(),
+        }))
+    }
+
+    /// Where everything is pinned.
+    pub fn pins(&self) -> &Path {
+        &self.pins
+    }
+
+    /// The slot that decides.
+    pub fn active(&self) -> Option<Slot> {
+        self.control.active()
+    }
+
+    /// The slot that decided before the last switch.
+    pub fn previous(&self) -> Option<Slot> {
+        self.control.previous()
+    }
+
+    /// Lets `slot` decide from now on, with one aligned store; what decided becomes previous.
+    pub fn switch(&self, slot: Option<Slot>) {
+        self.control.switch(slot);
+    }
+
+    /// Takes back a [`Kernel::switch`] that turned out wrong: what decided before decides again,
+    /// and is not the previous one of anything.
+    pub fn switch_back(&self, active: Option<Slot>, previous: Option<Slot>) {
+        self.control.restore(active, previous);
+    }
+
+    /// Lets `slot` decide for the one cgroup with this id, whatever is active for the others.
+    pub fn try_out(&self, slot: Slot, cgroup: u64) {
+        self.control.try_out(slot, cgroup);
+    }
+
+    /// Ends [`Kernel::try_out`].
+    pub fn end_trial(&self) {
+        self.control.end_trial();
+    }
+
+    /// Waits until no program decides any more by what was switched away from.
+    ///
+    /// # Errors
+    /// If the kernel refuses the update that waits.
+    pub fn wait_for_decisions(&self) -> Result<(), Error> {
+        self.by_slot.wait_for_readers()
+    }
+
+    /// What is in a slot; `None` if it is empty or half filled.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn generation(&self, slot: Slot) -> Result<Option<Generation>, Error> {
+        let bytes = self
+            .generations
+            .lookup(&slot.number().to_ne_bytes(), MapFlags::ANY)
+            .map_err(|source| Error::map("read", "generations", source))?;
+        Ok(bytes.and_then(|bytes| Generation::from_bytes(&bytes)))
+    }
+
+    /// Whether each of our hooks is attached, by name.
+    pub fn hooks(&self) -> Vec<(&'static str, Result<(), Error>)> {
+        install::HOOKS.iter().map(|hook| (*hook, install::check_hook(&self.pins, hook))).collect()
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * AegisBPF in the kernel: which files the tasks of selected cgroups may open.
+ *
+ *   hook          its job
+ *   file_open     decides every open for reading, writing and running
+ *
+ * A decision reads as this file's list of chapters: the subject's scope, the object's label, the
+ * verdict for the two, a report. Nothing outside of a scope is ever denied. Inside of one, what
+ * cannot be told (a walk that does not end, a row that is not there) is denied if any rule
+ * with an object there denies it, and says so.
+ *
+ * Not covered by these programs: descriptors that were open before or come from elsewhere, renames
+ * and links by tasks inside of a scope, memory of other processes, leaving the cgroup, devices
+ * below a filesystem, and host root switching us off. GUARANTEES.md lists them as PLANNED.
+ *
+ * BPF LSM programs must carry a licence that is compatible with the GPL, since the helpers that
+ * they need are exported for such programs only.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "aegis.h"
+
+#include "maps.h"
+#include "decide.h"
+#include "subject.h"
+#include "object.h"
+#include "request.h"
+#include "report.h"
+#include "file.h"
+
+char LICENSE[] SEC("license") = "GPL";

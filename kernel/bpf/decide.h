@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The decision, pure: which rule speaks for an access, and what comes of it.
+ *
+ * Plain C over the contract's structures, without a map, a pointer into the kernel or a side
+ * effect. It also compiles natively, and property tests hold it against the reference in Rust.
+ */
+#ifndef AEGIS_DECIDE_H
+#define AEGIS_DECIDE_H
+
+/* What has been found so far for one request; rule 0: nothing speaks, so it is allowed. */
+struct aegis_answer {
+	aegis_u32 rule;
+	aegis_u32 action; /* enum aegis_action */
+	aegis_u32 access; /* enum aegis_access */
+	aegis_u32 why;	  /* enum aegis_why */
+};
+
+/*
+ * Takes one verdict into account. The strongest action over all accesses that are asked for
+ * wins, then the rule that comes first, then the access that comes first. What is weighed
+ * later can only make an answer stronger, so the order in which labels are found is
+ * without meaning.
+ *
+ * @wanted: one bit for each access (1 << enum aegis_access)
+ * @weakest: the weakest action that counts. A walk that could not finish is no reason to
+ *           report what a rule merely watches.
+ */
+static inline void aegis_weigh(struct aegis_answer *answer, const struct aegis_verdict *verdict,
+			       aegis_u32 wanted, aegis_u32 weakest, aegis_u32 why)
+{
+	for (aegis_u32 action = 0; action < AEGIS_ACTIONS; action++) {
+		for (aegis_u32 access = 0; access < AEGIS_ACCESSES; access++) {
+			aegis_u32 rule = verdict->rule[action][access];
+
+			if (action > weakest || !(wanted & 1U << access) || !rule)
+				continue; /* no rule speaks of this */
+			if (answer->rule && answer->action < action)
+				continue; /* something stronger speaks already */
+			if (answer->rule && answer->action == action && answer->rule <= rule)
+				continue; /* an earlier rule says the same */
+			answer->rule = rule;
+			answer->action = action;
+			answer->access = access;
+			answer->why = why;
+		}
+	}
+}
+
+/* Nothing that is found later can change this answer's outcome. */
+static inline int aegis_is_denied(const struct aegis_answer *answer)
+{
+	return answer->rule && answer->action == AEGIS_DENY;
+}
+
+/* The accesses that an open asks for. */
+static inline aegis_u32 aegis_accesses_of_open(int reads, int writes, int executes, int truncates)
+{
+	aegis_u32 wanted = 0;
+
+	if (executes)
+		return 1U << AEGIS_EXEC; /* the kernel reads it to run it, whatever its mode says */
+	if (reads)
+		wanted |= 1U << AEGIS_READ;
+	if (writes || truncates)
+		wanted |= 1U << AEGIS_WRITE;
+	/* Access mode 3 opens for neither, for the sake of ioctls: ask as if for both. */
+	return wanted ? wanted : 1U << AEGIS_READ | 1U << AEGIS_WRITE;
+}
+
+#endif

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The kernel fields that we read: our whole surface on one page.
+ *
+ * CO-RE finds each field in the running kernel's BTF when the programs are loaded, so a
+ * field that moved is found and a field that vanished is a load error, never a wrong read.
+ * Only what is read stands here; the order is ours.
+ */
+#ifndef AEGIS_KERNEL_H
+#define AEGIS_KERNEL_H
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef int s32;
+typedef long long s64;
+
+/* The names that libbpf's headers use for the same. */
+typedef u8 __u8;
+typedef u16 __u16;
+typedef u32 __u32;
+typedef u64 __u64;
+typedef short __s16;
+typedef s32 __s32;
+typedef s64 __s64;
+typedef u16 __be16;
+typedef u32 __be32;
+typedef u32 __wsum;
+typedef _Bool bool;
+#define true 1
+#define false 0
+#define NULL ((void *)0)
+
+#define EPERM 1
+
+/* <linux/bpf.h> */
+enum { BPF_ANY = 0, BPF_F_INNER_MAP = 1 << 12 };
+enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
+	BPF_MAP_TYPE_RINGBUF = 27,
+};
+
+/* <linux/fs.h>, <uapi/linux/stat.h>, <uapi/asm-generic/fcntl.h> */
+enum {
+	FMODE_READ = 1 << 0,
+	FMODE_WRITE = 1 << 1,
+	__FMODE_EXEC = 1 << 5, /* in f_flags: this open is for execve or an interpreter */
+	O_TRUNC = 00001000,
+	S_CASEFOLD = 1 << 15, /* in i_flags: names in this directory ignore case */
+};
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+struct super_block {
+	u32 s_dev;
+	unsigned long s_magic;
+	struct dentry *s_root;
+};
+
+struct inode {
+	u16 i_mode;
+	unsigned int i_flags;
+	struct super_block *i_sb;
+	unsigned long i_ino;
+	unsigned int i_nlink;
+	u32 i_generation;
+	struct hlist_head i_dentry; /* the names that are known of it */
+};
+
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct dentry *d_parent; /* itself, at the root of a filesystem */
+	struct qstr d_name;
+	struct inode *d_inode; /* NULL: a name without a file */
+	struct super_block *d_sb;
+};
+
+/* dentry.d_u.d_alias up to 7.2, dentry.d_alias later: where an inode's list goes through. */
+struct dentry___nested {
+	union {
+		struct hlist_node d_alias;
+	} d_u;
+};
+
+struct dentry___flat {
+	struct hlist_node d_alias;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent; /* itself, at the root of a mount namespace */
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct file {
+	struct path f_path;
+	struct inode *f_inode; /* behind f_path, or below it where filesystems are stacked */
+	unsigned int f_flags;
+	unsigned int f_mode;
+};
+
+struct kernfs_node {
+	const char *name;
+	u64 id;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self; /* a cgroup is found from its `self` and back */
+	int level;			 /* 0: the root cgroup */
+	struct kernfs_node *kn;
+};
+
+/* Since 6.1: every cgroup on the way, by level. Before, only their ids. */
+struct cgroup___ancestors {
+	struct cgroup *ancestors[0];
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp; /* in the cgroup2 hierarchy */
+};
+
+struct mm_struct {
+	struct file *exe_file;
+};
+
+struct task_struct {
+	struct css_set *cgroups;
+	struct mm_struct *mm; /* NULL: a kernel thread */
+};
+
+#pragma clang attribute pop
+
+/* Helpers are probed by number in the kernel's own BTF; 5.10 lacks this one. */
+enum bpf_func_id___probe { BPF_FUNC_get_current_task_btf___probe = 158 };
+
+#endif

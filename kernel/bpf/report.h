@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What user space learns: a count for every hit, and an event unless the ring is full. A full ring
+ * costs the event and is itself counted, against the rule; it never changes an answer.
+ */
+#ifndef AEGIS_REPORT_H
+#define AEGIS_REPORT_H
+
+/* Room in an event for a path: `size` bytes, and one name more. */
+struct path_buffer {
+	u8 *bytes;
+	u32 size;
+	u32 used;
+	bool truncated;
+};
+
+static __always_inline struct mount *mount_of(const struct vfsmount *vfsmount)
+{
+	return (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+}
+
+/* Appends one component. False: there is no room for more. */
+static __always_inline bool put_name(struct path_buffer *path, const unsigned char *name)
+{
+	long size;
+
+	if (path->used > path->size) {
+		path->truncated = true;
+		return false;
+	}
+	size = bpf_probe_read_kernel_str(path->bytes + path->used, AEGIS_NAME_MAX + 1, name);
+	if (size > 0 && size <= AEGIS_NAME_MAX + 1)
+		path->used += size;
+	return true;
+}
+
+/*
+ * Writes the components of a path, innermost first, up to the root of its mount namespace. Within
+ * the first filesystem fields are read directly, since most paths end there.
+ */
+enum { PATH_COMPONENTS_MAX = 64 };
+
+static __always_inline void put_path(const bool direct, struct path_buffer *path,
+				     struct dentry *dentry, struct vfsmount *vfsmount)
+{
+	struct dentry *mount_root = FIELD(direct, vfsmount, mnt_root);
+	struct mount *mount, *above;
+
+	for (int i = 0; i < PATH_COMPONENTS_MAX; i++) {
+		struct dentry *parent = FIELD(direct, dentry, d_parent);
+
+		if (dentry == mount_root || parent == dentry)
+			goto crossing;
+		if (!put_name(path, FIELD(direct, dentry, d_name.name)))
+			return;
+		dentry = parent;
+	}
+	path->truncated = true;
+	return;
+
+crossing:
+	mount = mount_of((void *)number_of(vfsmount));
+	above = BPF_CORE_READ(mount, mnt_parent);
+	dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+	if (above == mount)
+		return;
+	mount = above;
+	for (int i = 0; i < PATH_COMPONENTS_MAX; i++) {
+		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+
+		if (dentry == BPF_CORE_READ(mount, mnt.mnt_root) || parent == dentry) {
+			above = BPF_CORE_READ(mount, mnt_parent);
+			if (above == mount)
+				return;
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			mount = above;
+			continue;
+		}
+		if (!put_name(path, BPF_CORE_READ(dentry, d_name.name)))
+			return;
+		dentry = parent;
+	}
+	path->truncated = true;
+}
+
+static __always_inline void put_exe(struct path_buffer *path)
+{
+	struct file *file;
+
+	if (bpf_core_enum_value_exists(enum bpf_func_id___probe,
+				       BPF_FUNC_get_current_task_btf___probe)) {
+		struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+
+		if (!task->mm)
+			return; /* a kernel thread runs no program */
+		file = task->mm->exe_file;
+		if (file)
+			put_path(/* direct= */ true, path, file->f_path.dentry, file->f_path.mnt);
+	} else {
+		struct task_struct *task = (void *)bpf_get_current_task();
+
+		file = BPF_CORE_READ(task, mm, exe_file);
+		if (file)
+			put_path(/* direct= */ false, path, BPF_CORE_READ(file, f_path.dentry),
+				 BPF_CORE_READ(file, f_path.mnt));
+	}
+}
+
+static __always_inline void report(const struct request *request, struct file *file)
+{
+	const struct aegis_answer *answer = &request->answer;
+	struct aegis_count_key key = {.rule = answer->rule, .scope = request->subject.scope};
+	void *by_rule = bpf_map_lookup_elem(&counts, &request->subject.slot);
+	struct aegis_count *count = by_rule ? bpf_map_lookup_elem(by_rule, &key) : NULL;
+	struct path_buffer path = {.size = AEGIS_EVENT_PATH}, exe = {.size = AEGIS_EVENT_EXE};
+	struct aegis_event *event;
+	u64 process = bpf_get_current_pid_tgid();
+
+	if (count && answer->action < AEGIS_ACTIONS)
+		__sync_fetch_and_add(&count->hits[answer->action], 1);
+
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		if (count)
+			__sync_fetch_and_add(&count->drops, 1);
+		return;
+	}
+	event->time = bpf_ktime_get_boot_ns();
+	event->generation = request->generation->number;
+	event->cgroup = current_cgroup();
+	event->inode.ino = file->f_inode->i_ino;
+	event->inode.dev = file->f_inode->i_sb->s_dev;
+	event->inode.generation = file->f_inode->i_generation;
+	event->rule = answer->rule;
+	event->scope = request->subject.scope;
+	event->action = answer->action;
+	event->access = answer->access;
+	event->why = answer->why;
+	event->pid = process >> 32;
+	event->tid = process;
+	event->uid = bpf_get_current_uid_gid();
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+
+	path.bytes = event->path;
+	put_path(/* direct= */ true, &path, file->f_path.dentry, file->f_path.mnt);
+	exe.bytes = event->exe;
+	put_exe(&exe);
+	event->path_size = path.used;
+	event->exe_size = exe.used;
+	event->truncated = (path.truncated ? 1 : 0) | (exe.truncated ? 2 : 0);
+	event->reserved = 0;
+	bpf_ringbuf_submit(event, 0);
+}
+
+#endif

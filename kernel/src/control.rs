@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The switches, shared with the programs through one mapping each.
+//!
+//! A flip is one aligned 32-bit store here. The two structs at the top own the only unsafe code of
+//! this crate: a mapping of a BPF array map, and atomic access to its words.
+
+use std::{
+    ffi::c_void,
+    mem::offset_of,
+    os::fd::AsFd as _,
+    ptr::NonNull,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+use aegis_abi::generated::{
+    AEGIS_ABI_VERSION, AEGIS_BYSTANDERS, AEGIS_SLOTS, aegis_asking, aegis_control, aegis_resolved,
+};
+use libbpf_rs::{MapCore as _, MapHandle};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::Error;
+
+/// A place for a generation: 1 to 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(u32);
+
+impl Slot {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (1..AEGIS_SLOTS).map(Self)
+    }
+
+    /// Its number, from 1.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    fn from_number(number: u32) -> Option<Self> {
+        (1..AEGIS_SLOTS).contains(&number).then_some(Self(number))
+    }
+}
+
+/// The mapping of `.data.control`.
+#[derive(Debug)]
+pub(crate) struct Control(Shared);
+
+impl Control {
+    /// Maps the control map, after making sure that it is one that this binary knows.
+    pub(crate) fn of(map: &MapHandle) -> Result<Self, Error> {
+        let size = u32::try_from(size_of::<aegis_control>()).unwrap_or(u32::MAX);
+        if map.value_size() < 8 {
+            return Err(Error::OtherMap {
+                map: map.name().to_string_lossy().into_owned(),
+                what: "it is too small to be a control map",
+            });
+        }
+        let control = Self(Shared::of(map)?);
+        let found = control.word(offset_of!(aegis_control, abi_version)).load(Ordering::Relaxed);
+        let found_size = control.word(offset_of!(aegis_control, size)).load(Ordering::Relaxed);
+        if found != AEGIS_ABI_VERSION || found_size != size || map.value_size() != size {
+            return Err(Error::OtherAbi { found, size: found_size, known: AEGIS_ABI_VERSION });
+        }
+        Ok(control)
+    }
+
+    pub(crate) fn active(&self) -> Option<Slot> {
+        Slot::from_number(self.active_word().load(Ordering::Acquire))
+    }
+
+    pub(crate) fn previous(&self) -> Option<Slot> {
+        Slot::from_number(self.previous_word().load(Ordering::Acquire))
+    }
+
+    pub(crate) fn trial(&self) -> Option<Slot> {
+        Slot::from_number(self.trial_word().load(Ordering::Acquire))
+    }
+
+    pub(crate) fn switch(&self, slot: Option<Slot>) {
+        let before = self.active_word().swap(number(slot), Ordering::SeqCst);
+        if before != number(slot) {
+            self.previous_word().store(before, Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn restore(&self, active: Option<Slot>, previous: Option<Slot>) {
+        self.active_word().store(number(active), Ordering::SeqCst);
+        self.previous_word().store(number(previous), Ordering::SeqCst);
+    }
+
+    pub(crate) fn try_out(&self, slot: Slot, cgroup: u64) {
+        self.long(offset_of!(aegis_control, trial_cgroup)).store(cgroup, Ordering::SeqCst);
+        self.trial_word().store(slot.0, Ordering::SeqCst);
+    }
+
+    pub(crate) fn end_trial(&self) {
+        self.trial_word().store(0, Ordering::SeqCst);
+        self.long(offset_of!(aegis_control, trial_cgroup)).store(0, Ordering::SeqCst);
+    }
+
+    /// The next number for a generation; never one that was used before.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.long(offset_of!(aegis_control, last_number)).fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Counts the events that were taken out of the ring, and those that were lost before them.
+    pub(crate) fn event_sequence(&self) -> &AtomicU64 {
+        self.long(offset_of!(aegis_control, event_sequence))
+    }
+
+    fn active_word(&self) -> &AtomicU32 {
+        self.word(offset_of!(aegis_control, active))
+    }
+
+    fn previous_word(&self) -> &AtomicU32 {
+        self.word(offset_of!(aegis_control, previous))
+    }
+
+    fn trial_word(&self) -> &AtomicU32 {
+        self.word(offset_of!(aegis_control, trial_slot))
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        self.0.word(offset)
+    }
+
+    fn long(&self, offset: usize) -> &AtomicU64 {
+        self.0.long(offset)
+    }
+}
+
+fn number(slot: Option<Slot>) -> u32 {
+    slot.map_or(0, Slot::number)
+}
+
+/// The mapping of `.bss.bystanders`: cgroups known to be in no scope, by slot.
+#[derive(Debug)]
+pub(crate) struct Bystanders(Shared);
+
+impl Bystanders {
+    pub(crate) fn of(map: &MapHandle) -> Result<Self, Error> {
+        let shared = Shared::of(map)?;
+        if shared.size < AEGIS_SLOTS as usize * Self::ROW {
+            return Err(Error::OtherMap {
+                map: map.name().to_string_lossy().into_owned(),
+                what: "it is too small to be the table of bystanders",
+            });
+        }
+        Ok(Self(shared))
+    }
+
+    /// Forgets a slot's cgroups. Only while no program decides by that slot.
+    pub(crate) fn clear(&self, slot: Slot) {
+        let start = slot.0 as usize * Self::ROW;
+        for offset in (start..start + Self::ROW).step_by(8) {
+            self.0.long(offset).store(0, Ordering::Relaxed);
+        }
+        std::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    const ROW: usize = AEGIS_BYSTANDERS as usize * 8;
+}
+
+/// The mapping of `.bss.asking` of the resolver's object.
+#[derive(Debug)]
+pub(crate) struct Asking(Shared);
+
+impl Asking {
+    pub(crate) fn of(map: &MapHandle) -> Result<Self, Error> {
+        Ok(Self(Shared::of(map)?))
+    }
+
+    /// The thread that is answered.
+    pub(crate) fn thread(&self) -> &AtomicU32 {
+        self.0.word(offset_of!(aegis_asking, thread))
+    }
+
+    /// How often the program ran for the present question.
+    pub(crate) fn calls(&self) -> &AtomicU32 {
+        self.0.word(offset_of!(aegis_asking, answer) + offset_of!(aegis_resolved, calls))
+    }
+
+    /// The answer, read word by word.
+    pub(crate) fn answer(&self) -> aegis_resolved {
+        let mut bytes = [0; size_of::<aegis_resolved>()];
+        for (at, to) in bytes.chunks_exact_mut(4).enumerate() {
+            let word = self.0.word(offset_of!(aegis_asking, answer) + at * 4);
+            to.copy_from_slice(&word.load(Ordering::Acquire).to_ne_bytes());
+        }
+        zerocopy::transmute!(bytes)
+    }
+}
+
+/// A BPF array map's memory. Both sides change it at any time, so it is only reached as atomics.
+#[derive(Debug)]
+struct Shared {
+    start: NonNull<c_void>,
+    size: usize,
+}
+
+impl Shared {
+    fn of(map: &MapHandle) -> Result<Self, Error> {
+        let page = rustix::param::page_size();
+        let size = (map.value_size() as usize).next_multiple_of(page);
+        // SAFETY: a new mapping at an address of the kernel's choice; nothing of ours lies there.
+        let start = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                size,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                map.as_fd(),
+                0,
+            )
+        }
+        .map_err(|source| Error::System { attempt: "map a BPF map into memory", source })?;
+        let start = NonNull::new(start).ok_or(Error::System {
+            attempt: "map a BPF map into memory",
+            source: rustix::io::Errno::FAULT,
+        })?;
+        Ok(Self { start, size })
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        self.check(offset, 4);
+        // SAFETY: inside of the mapping and aligned (checked), alive as long as `self`, and every
+        // access from this side is atomic.
+        unsafe { AtomicU32::from_ptr(self.start.as_ptr().byte_add(offset).cast()) }
+    }
+
+    fn long(&self, offset: usize) -> &AtomicU64 {
+        self.check(offset, 8);
+        // SAFETY: as in `word`.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().byte_add(offset).cast()) }
+    }
+
+    fn check(&self, offset: usize, size: usize) {
+        assert!(
+            offset.is_multiple_of(size) && offset + size <= self.size,
+            "offset {offset} is outside of a mapping of {} bytes",
+            self.size
+        );
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `of` made; references into it cannot outlive `self`.
+        let unmapped = unsafe { munmap(self.start.as_ptr(), self.size) };
+        debug_assert!(unmapped.is_ok(), "a mapping of ours can be taken away");
+    }
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread, and is only reached as atomics.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Our programs come to a host, and leave it.
+//!
+//! Everything is pinned below a new directory first, which then gets its name with one rename: either
+//! all is there or nothing. Attached programs decide nothing as long as no slot is active.
+
+use std::path::{Path, PathBuf};
+
+use libbpf_rs::{Link, MapCore as _, MapHandle, Object};
+use rustix::{
+    fs::{self, AtFlags, CWD, Mode},
+    io::Errno,
+};
+
+use crate::{Error, Kernel, generation::BySlot, load::load};
+
+/// The LSM hooks that programs of ours are attached to.
+pub(crate) const HOOKS: &[&str] = &["file_open"];
+
+/// The pin of `.data.control`.
+pub(crate) const CONTROL: &str = "control";
+
+/// The pin of `.bss.bystanders`.
+pub(crate) const BYSTANDERS: &str = "bystanders";
+
+impl Kernel {
+    /// Loads the programs, pins everything below `pins` and attaches. Nothing is decided yet.
+    ///
+    /// # Errors
+    /// If the kernel refuses anything; then nothing of ours stays.
+    pub fn install(pins: &Path) -> Result<Self, Error> {
+        let object = load("aegis", AEGIS)?;
+        let half_done = half_done(pins);
+        remove_pins(&half_done)?; // of a command that was killed on its way
+        let installed = pin_and_attach(&object, &half_done).and_then(|links| {
+            fs::renameat(CWD, &half_done, CWD, pins)
+                .map_err(|source| Error::file("move the new pins to", pins, source))?;
+            Ok(links)
+        });
+        if let Err(error) = installed {
+            // What is left is found, and taken away, by the next install or detach.
+            return match remove_pins(&half_done) {
+                Ok(_was_there) => Err(error),
+                Err(also) => Err(also),
+            };
+        }
+        Self::open(pins)?.ok_or_else(|| Error::file("find the new pins at", pins, Errno::NOENT))
+    }
+
+    /// Takes everything of ours from this host: the answer is whether there was anything.
+    ///
+    /// Works without any knowledge of what the pins hold, so that a binary of another version can do
+    /// it as well.
+    ///
+    /// # Errors
+    /// If a pin cannot be removed.
+    pub fn detach(pins: &Path) -> Result<bool, Error> {
+        // Decide nothing, at once, if these are pins that we understand; the links are next.
+        if let Ok(Some(kernel)) = Self::open(pins) {
+            kernel.switch(None);
+        }
+        let mut any = false;
+        for place in [pins, &half_done(pins)] {
+            any |= remove_pins(place)?;
+        }
+        Ok(any)
+    }
+}
+
+/// Whether a hook's link is pinned and still attached.
+pub(crate) fn check_hook(pins: &Path, hook: &'static str) -> Result<(), Error> {
+    let path = link_pin(pins, hook);
+    let link = Link::open(&path).map_err(|source| Error::OpenPin { path: path.clone(), source })?;
+    link.info().map_err(|source| Error::OpenPin { path, source })?;
+    Ok(())
+}
+
+fn pin_and_attach(object: &Object, place: &Path) -> Result<Vec<Link>, Error> {
+    fs::mkdir(place, Mode::from_raw_mode(0o700))
+        .map_err(|source| Error::file("make the directory", place, source))?;
+    for map in object.maps() {
+        let name = map.name().to_string_lossy().into_owned();
+        let pin = match name.as_str() {
+            name if name.ends_with(".data.control") => CONTROL,
+            name if name.ends_with(".bss.bystanders") => BYSTANDERS,
+            "generations" => "generations",
+            "events" => "events",
+            name if BySlot::KINDS.contains(&name) => name,
+            _ => continue, // templates stay alive in slot 0, constants with the programs
+        };
+        let mut handle =
+            MapHandle::try_from(&map).map_err(|source| Error::map("hold", &name, source))?;
+        handle.pin(place.join(pin)).map_err(|source| Error::map("pin", &name, source))?;
+    }
+    HOOKS
+        .iter()
+        .map(|hook| {
+            let attach = |source| Error::Attach { hook, source };
+            let program = object
+                .progs_mut()
+                .find(|program| program.name().to_string_lossy() == format!("aegis_{hook}"))
+                .ok_or_else(|| Error::OtherMap {
+                    map: (*hook).to_owned(),
+                    what: "the object has no program for this hook",
+                })?;
+            let mut link = program.attach_lsm().map_err(attach)?;
+            link.pin(link_pin(place, hook)).map_err(attach)?;
+            Ok(link)
+        })
+        .collect()
+}
+
+fn link_pin(pins: &Path, hook: &str) -> PathBuf {
+    pins.join(format!("link_{hook}"))
+}
+
+/// Where pins are until all of them are there.
+fn half_done(pins: &Path) -> PathBuf {
+    let mut name = pins.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
+}
+
+/// Removes a flat directory of pins, links first; the answer is whether it was there.
+fn remove_pins(place: &Path) -> Result<bool, Error> {
+    let directory = match fs::openat(
+        CWD,
+        place,
+        fs::OFlags::RDONLY | fs::OFlags::DIRECTORY | fs::OFlags::NOFOLLOW | fs::OFlags::CLOEXEC,
+        Mode::empty(),
+    ) {
+        Ok(directory) => directory,
+        Err(Errno::NOENT) => return Ok(false),
+        Err(source) => return Err(Error::file("open the directory", place, source)),
+    };
+    let mut names = Vec::new();
+    for entry in
+        fs::Dir::read_from(&directory).map_err(|source| Error::file("list", place, source))?
+    {
+        let entry = entry.map_err(|source| Error::file("list", place, source))?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    names.sort_by_key(|name| !name.to_bytes().starts_with(b"link_"));
+    for name in names {
+        fs::unlinkat(&directory, &name, AtFlags::empty())
+            .map_err(|source| Error::file("remove a pin in", place, source))?;
+    }
+    fs::unlinkat(CWD, place, AtFlags::REMOVEDIR)
+        .map_err(|source| Error::file("remove the directory", place, source))?;
+    Ok(true)
+}
+
+/// The compiled programs.
+static AEGIS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/aegis.bpf.o"));

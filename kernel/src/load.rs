@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Bytes of an object → programs in the kernel, with the reason when the kernel refuses.
+
+use std::sync::{Mutex, PoisonError};
+
+use libbpf_rs::{Object, ObjectBuilder, PrintLevel, set_print};
+
+use crate::Error;
+
+/// Opens and loads one of our objects.
+pub(crate) fn load(name: &'static str, bytes: &[u8]) -> Result<Object, Error> {
+    let earlier = set_print(Some((PrintLevel::Info, keep)));
+    take_log();
+    let loaded = ObjectBuilder::default()
+        .name(name)
+        .and_then(|builder| builder.open_memory(bytes))
+        .and_then(libbpf_rs::OpenObject::load);
+    set_print(earlier);
+    loaded.map_err(|source| Error::Refused { object: name, log: tail(&take_log()), source })
+}
+
+/// What libbpf and the verifier wrote since the log was last taken.
+static LOG: Mutex<String> = Mutex::new(String::new());
+
+fn keep(_level: PrintLevel, message: String) {
+    LOG.lock().unwrap_or_else(PoisonError::into_inner).push_str(&message);
+}
+
+fn take_log() -> String {
+    std::mem::take(&mut *LOG.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The end of a log: the verifier writes its reason last, then libbpf its summary.
+fn tail(log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
+    lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default().join("\n")
+}
+
+const LINES: usize = 24;
