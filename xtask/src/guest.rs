@@ -233,7 +233,7 @@ impl<'a> Guest<'a> {
         qemu.args(["-chardev", "stdio,id=command,signal=off", "-serial", "chardev:command"]);
         qemu.args(["-serial", &file("report")]);
         for disk in &self.disks {
-            let (image, name) = (disk.image()?, disk.mounted_at());
+            let (image, name) = (disk.image(self.kernel)?, disk.mounted_at());
             let image = image.display().to_string().replace(',', ",,");
             qemu.args([
                 "-drive",

@@ -20,9 +20,9 @@ const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 /// An index may list what is gone; this many of the newest are tried.
 const TRIES: usize = 4;
 /// Modules that tests and people need; those that are built in or absent are no error.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 21] = [
     "virtio_pci", "virtio_blk", "virtio_console", "overlay", "loop", "xfs", "btrfs", "fuse", "configfs",
-    "squashfs", "vfat", "nls_ascii", "nls_cp437", "veth", "vsock", "dm_mod",
+    "squashfs", "vfat", "nls_ascii", "nls_cp437", "veth", "vsock", "dm_mod", "crc32c", "crc32c_cryptoapi", "crc32c_generic", "xxhash_generic", "af_packet",
 ];
 
 /// One series of `kernels.toml`.
@@ -65,6 +65,14 @@ impl Kernel {
             .map(|(package, digest)| format!("{package} sha256:{}", digest.get(..16).unwrap_or(digest)))
             .collect::<Vec<_>>()
             .join(", ")
+    }
+
+    /// Whether a feature is built in or a module. The newest packages come without a configuration: yes.
+    pub(crate) fn is_configured(&self, option: &str) -> bool {
+        let Ok(configuration) = fs::read_to_string(self.directory.join("config")) else { return true };
+        configuration.lines().any(|line| {
+            line.strip_prefix(option).is_some_and(|value| value == "=y" || value == "=m")
+        })
     }
 
     fn load(series: &Series) -> anyhow::Result<Option<Self>> {
