@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Ruleset and places → rows of the kernel's maps.
+//!
+//! Pure: the same ruleset, places and seed give the same rows, in the same order.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use aegis_abi::{
+    Access, CgroupRow, CountKey, FilesystemRow, InodeKey, NameKey, ObjectRow, Rows, Verdict,
+    generated, hash_cgroup_name, hash_cgroup_suffix, hash_name,
+};
+
+use crate::{
+    Kind, Places, Ruleset,
+    cgroups::{StepKey, Target},
+    folding::{Folding, Labels, TooManyLabels},
+    limits,
+    places::ROOT,
+};
+
+/// Writes the rows of a generation whose hashes start from `seed`.
+///
+/// # Errors
+/// [`LowerError`] if the rules hold in too many combinations.
+pub fn lower(ruleset: &Ruleset, places: &Places, seed: u64) -> Result<Rows, LowerError> {
+    let mut lowering = Lowering {
+        ruleset,
+        places,
+        seed,
+        folding: Folding::new(places),
+        labels: Labels::default(),
+    };
+    let same = Same::new(places);
+    let names = lowering.names(&same)?;
+    let objects = lowering.objects(&same)?;
+    let filesystems = lowering.filesystems()?;
+    let every_rule = ruleset.rules().iter().map(|rule| rule.number).collect();
+    let unknown_label = lowering.labels.number(every_rule)?;
+    let cgroups = lowering.cgroups()?;
+    let verdicts = lowering.verdicts()?;
+    let counts = counts(&verdicts, lowering.labels.count());
+    Ok(Rows {
+        seed,
+        objects,
+        names,
+        filesystems,
+        cgroups,
+        verdicts,
+        counts,
+        labels: u32::try_from(lowering.labels.count()).unwrap_or(u32::MAX),
+        scopes: ruleset.scopes(),
+        root_scope: ruleset.cgroups.root_scope,
+        root_flags: if ruleset.cgroups.root_patterns {
+            generated::AEGIS_CGROUP_PATTERNS
+        } else {
+            0
+        },
+        unknown_scope: ruleset.unknown_scope(),
+        unknown_label,
+        policies: ruleset.policies(),
+        set_digest: ruleset.digest(),
+    })
+}
+
+/// Why rules cannot become rows, although they could be compiled and resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LowerError {
+    /// Too many distinct sets of rules.
+    #[error("rules hold on objects in more than {} combinations", limits::LABELS)]
+    Labels,
+    /// Too many answers.
+    #[error("{scopes} scopes times {labels} labels: the limit is {} answers", limits::VERDICTS)]
+    Verdicts {
+        /// Scopes, with the empty one.
+        scopes: usize,
+        /// Labels, with the empty one.
+        labels: usize,
+    },
+    /// Two names have one hash, by chance.
+    #[error("two names have the same hash with this seed")]
+    Collision,
+}
+
+impl LowerError {
+    /// What an operator can do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Labels => "let rules name directories, or the same objects, rather than overlap",
+            Self::Verdicts { .. } => {
+                "let fewer workloads select the same cgroups, or fewer rules overlap"
+            }
+            Self::Collision => "do the same again: every attempt takes another seed",
+        }
+    }
+}
+
+impl From<TooManyLabels> for LowerError {
+    fn from(_: TooManyLabels) -> Self {
+        Self::Labels
+    }
+}
+
+struct Lowering<'a> {
+    ruleset: &'a Ruleset,
+    places: &'a Places,
+    seed: u64,
+    folding: Folding,
+    labels: Labels,
+}
+
+/// What will be a row: the rules of a label if there is one, a node, flags.
+#[derive(Default)]
+struct Draft {
+    rules: Option<BTreeSet<u32>>,
+    node: u32,
+    flags: u32,
+}
+
+impl Draft {
+    fn add(&mut self, rules: &[u32], directory: bool) {
+        self.rules.get_or_insert_default().extend(rules);
+        if directory {
+            self.flags |= generated::AEGIS_ROW_DIRECTORY;
+        }
+    }
+}
+
+impl Lowering<'_> {
+    /// One row for each name on the way to an object, and for the object's own.
+    fn names(&mut self, same: &Same) -> Result<Vec<(NameKey, ObjectRow)>, LowerError> {
+        let mut drafts: BTreeMap<(u32, &[u8]), Draft> = BTreeMap::new();
+        for (number, node) in self.places.nodes.iter().enumerate().skip(1) {
+            let draft = drafts.entry((same.number(node.parent), &node.name)).or_default();
+            self.add(draft, number, same);
+        }
+        let mut rows = Vec::with_capacity(drafts.len());
+        let mut keys = HashSet::with_capacity(drafts.len());
+        for ((node, name), draft) in drafts {
+            let hash = hash_name(self.seed, name);
+            if !keys.insert((node, hash)) {
+                return Err(LowerError::Collision);
+            }
+            rows.push((NameKey { node, kind: generated::AEGIS_NAME, hash }, self.row(draft)?));
+        }
+        Ok(rows)
+    }
+
+    /// One row for each inode that is an object, or a directory on the way to one.
+    fn objects(&mut self, same: &Same) -> Result<Vec<(InodeKey, ObjectRow)>, LowerError> {
+        let mut drafts: BTreeMap<Order, Draft> = BTreeMap::new();
+        for number in 0..self.places.nodes.len() {
+            if let Some(component) = self.places.component(number) {
+                self.add(drafts.entry(Order::of(component.key)).or_default(), number, same);
+            }
+        }
+        for (path, component) in &self.places.mounts {
+            let rules = self.folding.beneath(self.places, path);
+            let draft = drafts.entry(Order::of(component.key)).or_default();
+            draft.add(&rules, component.kind == Kind::Directory);
+        }
+        let mut rows = Vec::with_capacity(drafts.len());
+        for (order, draft) in drafts {
+            if draft.rules.is_some() || draft.node != 0 {
+                rows.push((order.key(), self.row(draft)?));
+            }
+        }
+        Ok(rows)
+    }
+
+    fn add(&self, draft: &mut Draft, number: usize, same: &Same) {
+        if same.leads_on(number) {
+            draft.node = same.number(number);
+        }
+        if let Some(held) = self.folding.node(number)
+            && let Some(own) = &held.own
+        {
+            draft.add(own, held.directory);
+        }
+    }
+
+    fn row(&mut self, draft: Draft) -> Result<ObjectRow, LowerError> {
+        let label = match draft.rules {
+            Some(rules) => self.labels.number(rules.into_iter().collect())?,
+            None => 0,
+        };
+        Ok(ObjectRow { label, node: draft.node, flags: draft.flags })
+    }
+
+    /// For each filesystem all rules with an object there, or with one that would be there.
+    fn filesystems(&mut self) -> Result<Vec<(u32, FilesystemRow)>, LowerError> {
+        let mut rules: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        for place in self.places.iter().filter(|place| !place.rules.is_empty()) {
+            for component in place.nodes.iter().filter_map(|node| self.places.nearest(*node)) {
+                rules.entry(component.key.dev).or_default().extend(&place.rules);
+            }
+        }
+        for (path, component) in &self.places.mounts {
+            let beneath = self.folding.beneath(self.places, path);
+            rules.entry(component.key.dev).or_default().extend(beneath);
+        }
+        let mut rows = Vec::with_capacity(rules.len());
+        for (dev, rules) in rules {
+            let label = self.labels.number(rules.into_iter().collect())?;
+            rows.push((dev, FilesystemRow { label }));
+        }
+        Ok(rows)
+    }
+
+    fn cgroups(&self) -> Result<Vec<(NameKey, CgroupRow)>, LowerError> {
+        let mut keys = HashSet::new();
+        let mut rows = Vec::with_capacity(self.ruleset.cgroups.steps.len());
+        for step in &self.ruleset.cgroups.steps {
+            let (kind, hash) = match &step.key {
+                StepKey::Name(name) => (generated::AEGIS_NAME, hash_cgroup_name(self.seed, name)),
+                StepKey::Prefix(name) => {
+                    (generated::AEGIS_PREFIX, hash_cgroup_name(self.seed, name))
+                }
+                StepKey::Suffix(name) => {
+                    (generated::AEGIS_SUFFIX, hash_cgroup_suffix(self.seed, name))
+                }
+                StepKey::Class(prefix, suffix) => {
+                    (generated::AEGIS_CLASS, u64::from(*prefix) << 32 | u64::from(*suffix))
+                }
+            };
+            if !keys.insert((step.node, kind, hash)) {
+                return Err(LowerError::Collision);
+            }
+            let Target { scope, node, patterns } = step.to;
+            let flags = if patterns { generated::AEGIS_CGROUP_PATTERNS } else { 0 };
+            rows.push((NameKey { node: step.node, kind, hash }, CgroupRow { scope, node, flags }));
+        }
+        Ok(rows)
+    }
+
+    /// For each scope and label the first rule of each action for each access.
+    fn verdicts(&self) -> Result<Vec<Verdict>, LowerError> {
+        let (scopes, labels) = (self.ruleset.cgroups.scopes.len(), self.labels.count());
+        let cells = scopes.saturating_mul(labels);
+        if cells > limits::VERDICTS {
+            return Err(LowerError::Verdicts { scopes, labels });
+        }
+        let mut verdicts = vec![Verdict::NONE; cells];
+        let speaking = self.scopes_by_rule();
+        for (label, rules) in (1..).zip(self.labels.sets()) {
+            for number in rules {
+                let Some(rule) = self.ruleset.rule(*number) else { continue };
+                for scope in speaking.get(number).into_iter().flatten() {
+                    let Some(verdict) = verdicts.get_mut(scope * labels + label) else { continue };
+                    let Some(row) = verdict.rule.get_mut(rule.action().index()) else { continue };
+                    for access in
+                        Access::ALL.into_iter().filter(|access| rule.rule.is_about(*access))
+                    {
+                        // Rules come by number, and the first is the one that is named.
+                        if let Some(first @ 0) = row.get_mut(access.index()) {
+                            *first = *number;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(verdicts)
+    }
+
+    /// The scopes that each rule is about.
+    fn scopes_by_rule(&self) -> HashMap<u32, Vec<usize>> {
+        let scopes = &self.ruleset.cgroups.scopes;
+        let mut by_workload: HashMap<u32, Vec<usize>> = HashMap::new();
+        for (scope, workloads) in scopes.iter().enumerate() {
+            for workload in workloads {
+                by_workload.entry(*workload).or_default().push(scope);
+            }
+        }
+        let scopes_of = |rule: &crate::NumberedRule| {
+            let scopes = rule.workloads.iter().filter_map(|workload| by_workload.get(workload));
+            let scopes: BTreeSet<usize> = scopes.flatten().copied().collect();
+            (rule.number, scopes.into_iter().collect())
+        };
+        self.ruleset.rules().iter().map(scopes_of).collect()
+    }
+}
+
+/// Every (rule, scope) that some verdict names.
+fn counts(verdicts: &[Verdict], labels: usize) -> Vec<CountKey> {
+    let mut keys = BTreeSet::new();
+    for (scope, verdicts) in (0..).zip(verdicts.chunks(labels)) {
+        let named = verdicts.iter().flat_map(|verdict| verdict.rule).flatten();
+        let named: HashSet<u32> = named.filter(|rule| *rule != 0).collect();
+        keys.extend(named.into_iter().map(|rule| (rule, scope)));
+    }
+    keys.into_iter().map(|(rule, scope)| CountKey { rule, scope }).collect()
+}
+
+/// Inode keys in an order.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Order(u32, u64, u32);
+
+impl Order {
+    const fn of(key: InodeKey) -> Self {
+        Self(key.dev, key.ino, key.generation)
+    }
+
+    const fn key(&self) -> InodeKey {
+        InodeKey { ino: self.1, dev: self.0, generation: self.2 }
+    }
+}
+
+/// Nodes that are one directory seen at several paths (bind mounts), and so share a number: what is
+/// bound below one of them is bound below all.
+struct Same {
+    /// The first of the nodes that each is the same as.
+    first: Vec<usize>,
+    /// Whether names are bound below, by first node.
+    leads_on: Vec<bool>,
+}
+
+impl Same {
+    fn new(places: &Places) -> Self {
+        let mut same = Self {
+            first: (0..places.nodes.len()).collect(),
+            leads_on: vec![false; places.nodes.len()],
+        };
+        let mut directories: HashMap<InodeKey, usize> = HashMap::new();
+        let mut pairs: Vec<(usize, usize)> = Vec::new();
+        for number in 0..places.nodes.len() {
+            let component = places.component(number);
+            if let Some(directory) = component.filter(|found| found.kind == Kind::Directory) {
+                let first = *directories.entry(directory.key).or_insert(number);
+                pairs.push((first, number));
+            }
+        }
+        // What lies below one directory by the same name is the same as well, there or not: that
+        // may join more, so it goes on until nothing is joined.
+        pairs.retain(|(one, other)| one != other);
+        while !pairs.is_empty() {
+            for (one, other) in std::mem::take(&mut pairs) {
+                same.join(one, other);
+            }
+            let mut children: HashMap<(usize, &[u8]), usize> = HashMap::new();
+            for (number, node) in places.nodes.iter().enumerate().skip(1) {
+                let key = (same.first(node.parent), node.name.as_slice());
+                let twin = *children.entry(key).or_insert(number);
+                if same.first(twin) != same.first(number) {
+                    pairs.push((twin, number));
+                }
+            }
+        }
+        for node in places.nodes.iter().skip(1) {
+            let first = same.first(node.parent);
+            if let Some(leads_on) = same.leads_on.get_mut(first) {
+                *leads_on = true;
+            }
+        }
+        same
+    }
+
+    fn first(&self, mut node: usize) -> usize {
+        while let Some(first) = self.first.get(node).filter(|first| **first != node) {
+            node = *first;
+        }
+        node
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.first(one), self.first(other));
+        if let Some(first) = self.first.get_mut(one.max(other)) {
+            *first = one.min(other);
+        }
+    }
+
+    fn leads_on(&self, node: usize) -> bool {
+        self.leads_on.get(self.first(node)).copied().unwrap_or(false)
+    }
+
+    /// The number of a node in the kernel's tree; the root, being first, has 1.
+    fn number(&self, node: usize) -> u32 {
+        u32::try_from(self.first(node) + 1).unwrap_or(u32::MAX)
+    }
+}
+
+const _: () = assert!(ROOT == 0, "node 1 is the root of the kernel's tree");

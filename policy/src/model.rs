@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The kernel's walk over rows, written again in Rust over a simulated host. For tests only.
+//!
+//! [`World`] is a tree of directories and files with hard links, symbolic links, bind mounts and
+//! other filesystems; it answers as a [`Host`]. [`scope_of`] and [`answer`] do with [`Rows`] what
+//! the programs do with maps. So labels, rows and the tree of cgroups can be compared with
+//! [`decide`](crate::decide), which knows none of them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aegis_abi::{
+    Action, CgroupRow, InodeKey, NameKey, ObjectRow, Rows, generated, hash_cgroup_name, hash_name,
+};
+
+use crate::{
+    Accesses, BuiltIn, Component, Decision, Found, Host, HostError, Kind, names::components,
+};
+
+/// A simulated host.
+#[derive(Clone, Debug)]
+pub struct World {
+    inodes: Vec<Inode>,
+    /// Mount point (a path in the tree above it) → the directory that is seen there.
+    mounts: BTreeMap<Vec<u8>, usize>,
+    asked: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Inode {
+    dev: u32,
+    magic: u64,
+    body: Body,
+}
+
+#[derive(Clone, Debug)]
+enum Body {
+    /// Its directory above in its own filesystem, and what it holds.
+    Directory {
+        above: usize,
+        entries: BTreeMap<Vec<u8>, usize>,
+    },
+    File,
+    Link(Vec<u8>),
+}
+
+/// One step of a way: a name, and the inode that stands there.
+type Step = (Vec<u8>, usize);
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl World {
+    /// A host with an empty root directory, on ext4.
+    pub fn new() -> Self {
+        let root = Inode { dev: 1, magic: EXT4, body: Body::empty_directory(ROOT) };
+        Self { inodes: vec![root], mounts: BTreeMap::new(), asked: 0 }
+    }
+
+    /// Makes a directory, and those above it; `false` if something else is in the way.
+    pub fn make_directory(&mut self, path: &[u8]) -> bool {
+        let mut at = Vec::new();
+        for name in components(path) {
+            let Some(parent) = self.inode_at(&at) else { return false };
+            at.push(b'/');
+            at.extend_from_slice(name);
+            if self.inode_at(&at).is_none() {
+                let inode = self.fresh(parent, Body::empty_directory(parent));
+                self.enter(parent, name, inode);
+            }
+        }
+        self.inode_at(path).is_some_and(|inode| self.is_directory(inode))
+    }
+
+    /// Makes a file, in the place of what was there; `false` if there is no directory for it.
+    pub fn make_file(&mut self, path: &[u8]) -> bool {
+        self.make(path, Body::File)
+    }
+
+    /// Makes a symbolic link, in the place of what was there.
+    pub fn make_link(&mut self, path: &[u8], content: &[u8]) -> bool {
+        self.make(path, Body::Link(content.to_vec()))
+    }
+
+    /// Gives a file one more name.
+    pub fn hard_link(&mut self, file: &[u8], path: &[u8]) -> bool {
+        match (self.inode_at(file), self.parent(path)) {
+            (Some(inode), Some((parent, name))) if !self.is_directory(inode) => {
+                self.enter(parent, name, inode);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes a name away, with all beneath it.
+    pub fn remove(&mut self, path: &[u8]) -> bool {
+        match self.parent(path) {
+            Some((parent, name)) => {
+                self.entries_mut(parent).is_some_and(|entries| entries.remove(name).is_some())
+            }
+            None => false,
+        }
+    }
+
+    /// Moves a name, onto another if that is there.
+    pub fn rename(&mut self, from: &[u8], to: &[u8]) -> bool {
+        let inside = to.starts_with(from) && to.get(from.len()).is_none_or(|byte| *byte == b'/');
+        let (Some(inode), Some((parent, name))) = (self.inode_at(from), self.parent(to)) else {
+            return false;
+        };
+        let name = name.to_vec();
+        if inside || !self.remove(from) {
+            return false;
+        }
+        self.enter(parent, &name, inode);
+        if let Some(Inode { body: Body::Directory { above, .. }, .. }) = self.inodes.get_mut(inode)
+        {
+            *above = parent;
+        }
+        true
+    }
+
+    /// Shows one directory at another.
+    pub fn bind(&mut self, from: &[u8], to: &[u8]) -> bool {
+        let (Some(from), Some(over)) = (self.inode_at(from), self.inode_at(to)) else {
+            return false;
+        };
+        if !self.is_directory(from) || !self.is_directory(over) || to == b"/" {
+            return false;
+        }
+        self.mounts.insert(to.to_vec(), from);
+        true
+    }
+
+    /// Mounts an empty filesystem on a directory.
+    pub fn mount(&mut self, to: &[u8]) -> bool {
+        if to == b"/" || !self.inode_at(to).is_some_and(|inode| self.is_directory(inode)) {
+            return false;
+        }
+        let root = self.inodes.len();
+        let dev = u32::try_from(root + 2).unwrap_or(u32::MAX);
+        self.inodes.push(Inode { dev, magic: TMPFS, body: Body::empty_directory(root) });
+        self.mounts.insert(to.to_vec(), root);
+        true
+    }
+
+    /// Every path of every file, with what it leads to; links are not followed.
+    pub fn files(&self) -> Vec<(Vec<u8>, InodeKey)> {
+        let mut files = Vec::new();
+        self.collect(&mut Vec::new(), ROOT, &mut files);
+        files
+    }
+
+    /// How often the host was asked.
+    pub const fn asked(&self) -> usize {
+        self.asked
+    }
+
+    fn collect(&self, path: &mut Vec<u8>, inode: usize, files: &mut Vec<(Vec<u8>, InodeKey)>) {
+        // A bind mount of a directory above itself shows itself without an end.
+        if components(path).count() > DEEPEST {
+            return;
+        }
+        match self.inodes.get(inode).map(|inode| &inode.body) {
+            Some(Body::File) => files.push((path.clone(), self.key(inode))),
+            Some(Body::Directory { entries, .. }) => {
+                for (name, entry) in entries {
+                    let length = path.len();
+                    path.push(b'/');
+                    path.extend_from_slice(name);
+                    let there = self.mounts.get(path.as_slice()).copied().unwrap_or(*entry);
+                    self.collect(path, there, files);
+                    path.truncate(length);
+                }
+            }
+            Some(Body::Link(_)) | None => {}
+        }
+    }
+
+    fn make(&mut self, path: &[u8], body: Body) -> bool {
+        let Some((parent, name)) = self.parent(path) else { return false };
+        let name = name.to_vec();
+        let inode = self.fresh(parent, body);
+        self.enter(parent, &name, inode);
+        true
+    }
+
+    fn fresh(&mut self, beside: usize, body: Body) -> usize {
+        let (dev, magic) =
+            self.inodes.get(beside).map_or((1, EXT4), |inode| (inode.dev, inode.magic));
+        self.inodes.push(Inode { dev, magic, body });
+        self.inodes.len() - 1
+    }
+
+    fn enter(&mut self, directory: usize, name: &[u8], inode: usize) {
+        if let Some(entries) = self.entries_mut(directory) {
+            entries.insert(name.to_vec(), inode);
+        }
+    }
+
+    fn entries_mut(&mut self, directory: usize) -> Option<&mut BTreeMap<Vec<u8>, usize>> {
+        match &mut self.inodes.get_mut(directory)?.body {
+            Body::Directory { entries, .. } => Some(entries),
+            Body::File | Body::Link(_) => None,
+        }
+    }
+
+    fn is_directory(&self, inode: usize) -> bool {
+        matches!(self.inodes.get(inode), Some(Inode { body: Body::Directory { .. }, .. }))
+    }
+
+    /// The directory that a path is in, and its last name; mount points cannot be replaced.
+    fn parent<'p>(&self, path: &'p [u8]) -> Option<(usize, &'p [u8])> {
+        if self.mounts.keys().any(|mount| mount.starts_with(path)) {
+            return None;
+        }
+        let at = path.iter().rposition(|byte| *byte == b'/')?;
+        let parent = self.inode_at(path.get(..at)?).filter(|inode| self.is_directory(*inode))?;
+        Some((parent, path.get(at + 1..).filter(|name| !name.is_empty())?))
+    }
+
+    /// What stands at a path, links not followed, mounts crossed.
+    fn inode_at(&self, path: &[u8]) -> Option<usize> {
+        self.way(path)?.pop().map(|steps| steps.last().map(|(_, inode)| *inode)).unwrap_or(None)
+    }
+
+    /// The way to a path: for each mount on it, outermost first, the steps from the root of its
+    /// filesystem. The first step of each has no name.
+    fn way(&self, path: &[u8]) -> Option<Vec<Vec<Step>>> {
+        let mut way = vec![vec![(Vec::new(), ROOT)]];
+        let mut at = Vec::new();
+        for name in components(path) {
+            let steps = way.last_mut()?;
+            let (_, inode) = steps.last()?;
+            let Body::Directory { entries, .. } = &self.inodes.get(*inode)?.body else {
+                return None;
+            };
+            steps.push((name.to_vec(), *entries.get(name)?));
+            at.push(b'/');
+            at.extend_from_slice(name);
+            if let Some(mounted) = self.mounts.get(&at) {
+                way.push(self.from_root(*mounted));
+            }
+        }
+        Some(way)
+    }
+
+    /// The steps from the root of a directory's filesystem to it.
+    fn from_root(&self, directory: usize) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut at = directory;
+        while let Some(Inode { body: Body::Directory { above, .. }, .. }) = self.inodes.get(at) {
+            if *above == at {
+                break;
+            }
+            let name = self.name_in(*above, at).unwrap_or_default();
+            steps.push((name, at));
+            at = *above;
+        }
+        steps.push((Vec::new(), at));
+        steps.reverse();
+        steps
+    }
+
+    fn name_in(&self, directory: usize, inode: usize) -> Option<Vec<u8>> {
+        let Body::Directory { entries, .. } = &self.inodes.get(directory)?.body else {
+            return None;
+        };
+        entries.iter().find(|(_, entry)| **entry == inode).map(|(name, _)| name.clone())
+    }
+
+    fn key(&self, inode: usize) -> InodeKey {
+        let dev = self.inodes.get(inode).map_or(0, |inode| inode.dev);
+        InodeKey { ino: inode as u64 + 2, dev, generation: 7 }
+    }
+}
+
+impl Body {
+    const fn empty_directory(above: usize) -> Self {
+        Self::Directory { above, entries: BTreeMap::new() }
+    }
+}
+
+impl Host for World {
+    fn look(&mut self, path: &[u8]) -> Result<Found, HostError> {
+        self.asked += 1;
+        let Some(number) = self.inode_at(path) else { return Ok(Found::Absent) };
+        let Some(inode) = self.inodes.get(number) else { return Ok(Found::Absent) };
+        let kind = match &inode.body {
+            Body::Link(content) => return Ok(Found::Link(content.clone())),
+            Body::Directory { .. } => Kind::Directory,
+            Body::File => Kind::File,
+        };
+        let magic = inode.magic;
+        let key = self.key(number);
+        Ok(Found::There(Component { key, kind, case_insensitive: false, magic }))
+    }
+
+    fn mounts(&mut self) -> Result<Vec<Vec<u8>>, HostError> {
+        Ok(self.mounts.keys().cloned().collect())
+    }
+}
+
+/// The scope of a cgroup, as the programs find it.
+pub fn scope_of(rows: &Rows, cgroup: &[u8]) -> u32 {
+    let table: HashMap<(u32, u32, u64), CgroupRow> =
+        rows.cgroups.iter().map(|(key, row)| ((key.node, key.kind, key.hash), *row)).collect();
+    let row = |node, kind, hash| table.get(&(node, kind, hash)).copied();
+    let mut here = CgroupRow { scope: rows.root_scope, node: 1, flags: rows.root_flags };
+    for name in components(cgroup) {
+        let whole = row(here.node, generated::AEGIS_NAME, hash_cgroup_name(rows.seed, name));
+        let by_class = || {
+            if here.flags & generated::AEGIS_CGROUP_PATTERNS == 0 {
+                return None;
+            }
+            let longest = |kind, reversed: bool| {
+                let mut hash = rows.seed;
+                let mut class = row(here.node, kind, hash);
+                let mut letters = name.to_vec();
+                if reversed {
+                    letters.reverse();
+                }
+                for letter in letters {
+                    hash = hash_cgroup_name(hash, &[letter]);
+                    class = row(here.node, kind, hash).or(class);
+                }
+                class.map_or(0, |class| u64::from(class.node))
+            };
+            let prefix = longest(generated::AEGIS_PREFIX, false);
+            let suffix = longest(generated::AEGIS_SUFFIX, true);
+            row(here.node, generated::AEGIS_CLASS, prefix << 32 | suffix)
+        };
+        here =
+            whole.or_else(by_class).unwrap_or(CgroupRow { scope: here.scope, node: 0, flags: 0 });
+    }
+    here.scope
+}
+
+/// What comes of an open, as the programs decide it; `None` if no rule speaks.
+///
+/// # Panics
+/// Never; a path that is not there gives `None`.
+pub fn answer(
+    rows: &Rows,
+    world: &World,
+    cgroup: &[u8],
+    path: &[u8],
+    accesses: Accesses,
+) -> Option<Decision> {
+    if cgroup == BuiltIn::EXEMPT_CGROUP.as_bytes() {
+        return None;
+    }
+    let scope = scope_of(rows, cgroup);
+    if scope == 0 {
+        return None;
+    }
+    let walk = Walk {
+        rows,
+        world,
+        objects: rows.objects.iter().map(|(key, row)| (*key, *row)).collect(),
+        names: rows.names.iter().map(|(key, row)| (*key, *row)).collect(),
+    };
+    let mut weighed = walk.labels(&world.way(path)?);
+    weighed.sort_unstable();
+    weighed.dedup();
+    let verdicts = weighed.into_iter().filter_map(|label| {
+        rows.verdicts.get(scope as usize * rows.labels as usize + label as usize)
+    });
+    verdicts
+        .flat_map(|verdict| {
+            let asked = move |action: Action| {
+                accesses.iter().filter_map(move |access| {
+                    let rule = *verdict.rule.get(action.index())?.get(access.index())?;
+                    (rule != 0).then_some(Decision { action, rule, access })
+                })
+            };
+            Action::ALL.into_iter().flat_map(asked)
+        })
+        .min_by_key(|decision| (decision.action, decision.rule, decision.access))
+}
+
+/// The maps of paths.
+struct Walk<'a> {
+    rows: &'a Rows,
+    world: &'a World,
+    objects: HashMap<InodeKey, ObjectRow>,
+    names: HashMap<NameKey, ObjectRow>,
+}
+
+/// What rows say about one step of a way.
+#[derive(Default)]
+struct Bound {
+    labels: Vec<u32>,
+    /// Whether the name is bound, and not the inode alone.
+    by_name: bool,
+    nodes: Vec<u32>,
+}
+
+impl Walk<'_> {
+    /// The labels that count: the nearest in the innermost filesystem, and the nearest of each
+    /// filesystem that it is mounted on.
+    fn labels(&self, way: &[Vec<Step>]) -> Vec<u32> {
+        let mut labels = Vec::new();
+        let mut above: Vec<u32> = Vec::new();
+        for (number, steps) in way.iter().enumerate() {
+            let innermost = number + 1 == way.len();
+            let last = steps.last().map_or(0, |(_, inode)| self.world.key(*inode).dev);
+            let skipped = !self.rows.filesystems.iter().any(|(dev, _)| *dev == last);
+            let bound = self.bind(steps, &above);
+            // Names that are bound below a mount point hold on whatever is mounted there.
+            above = bound.last().map_or_else(Vec::new, |last| last.nodes.clone());
+            if skipped {
+                continue;
+            }
+            for (place, step) in bound.iter().enumerate().rev() {
+                let object = innermost && place + 1 == bound.len();
+                let own: Vec<u32> = step
+                    .labels
+                    .iter()
+                    .copied()
+                    .filter(|label| object || label & DIRECTORY != 0)
+                    .map(|label| label & !DIRECTORY)
+                    .collect();
+                let decides = !own.is_empty() && step.by_name;
+                labels.extend(own);
+                // What is known by its inode alone was moved or linked: what lies above holds too.
+                if decides {
+                    break;
+                }
+            }
+        }
+        labels
+    }
+
+    /// For each step the labels (marked if they hold beneath) and the nodes of the tree of names.
+    fn bind(&self, steps: &[Step], mounted_on: &[u32]) -> Vec<Bound> {
+        let mut bound: Vec<Bound> = Vec::new();
+        for (name, inode) in steps {
+            let mut here = Bound::default();
+            let named =
+                bound.last().map_or(&[][..], |parent| &parent.nodes).iter().filter_map(|node| {
+                    let hash = hash_name(self.rows.seed, name);
+                    self.names.get(&NameKey { node: *node, kind: generated::AEGIS_NAME, hash })
+                });
+            let named: Vec<ObjectRow> = named.copied().collect();
+            // The root of a filesystem has no name that could be bound.
+            here.by_name = bound.is_empty() || named.iter().any(|row| row.label != 0);
+            let by_inode = self.objects.get(&self.world.key(*inode)).copied();
+            for row in named.into_iter().chain(by_inode) {
+                if row.label != 0 {
+                    let beneath = row.flags & generated::AEGIS_ROW_DIRECTORY != 0;
+                    here.labels.push(row.label | if beneath { DIRECTORY } else { 0 });
+                }
+                if row.node != 0 {
+                    here.nodes.push(row.node);
+                }
+            }
+            bound.push(here);
+        }
+        if let Some(last) = bound.last_mut() {
+            last.nodes.extend(mounted_on);
+        }
+        bound
+    }
+}
+
+const ROOT: usize = 0;
+const DEEPEST: usize = 8;
+const DIRECTORY: u32 = 1 << 31;
+const EXT4: u64 = 0xef53;
+const TMPFS: u64 = 0x0102_1994;

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Paths → what stands there: the one step that asks a host.
+//!
+//! Symbolic links are followed here, by their content, and not by the host: each name is asked for
+//! once, alone. So a link that is swapped between two questions leads where one of its contents led
+//! and nowhere else, and every link on the way is known and reported. Where a link stood, its name
+//! stays bound as well: if a directory takes its place, the names below are bound there too.
+
+use std::{collections::VecDeque, error::Error};
+
+use aegis_abi::InodeKey;
+
+use crate::{
+    Object, ObjectState, Places, Ruleset, escape, limits,
+    names::components,
+    places::{ROOT, Seen},
+};
+
+/// Who can say what stands at a path, seen from the host's initial mount namespace.
+pub trait Host {
+    /// What stands at this absolute path, a symbolic link itself and not what it leads to.
+    ///
+    /// All names above were asked for before, and were directories. Paths come sorted, so that the
+    /// parent is mostly that of the question before.
+    ///
+    /// # Errors
+    /// If that cannot be told. That nothing stands there is [`Found::Absent`], not an error.
+    fn look(&mut self, path: &[u8]) -> Result<Found, HostError>;
+
+    /// Where filesystems are mounted; in any order, and twice does not matter.
+    ///
+    /// # Errors
+    /// If that cannot be told.
+    fn mounts(&mut self) -> Result<Vec<Vec<u8>>, HostError>;
+}
+
+/// Why a host could not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot look at it")]
+pub struct HostError(#[source] pub Box<dyn Error + Send + Sync>);
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Absent,
+    /// A symbolic link with this content.
+    Link(Vec<u8>),
+    /// Anything else.
+    There(Component),
+}
+
+/// A file or directory as the kernel sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// Its inode.
+    pub key: InodeKey,
+    /// What it is.
+    pub kind: Kind,
+    /// A directory in which names that differ in case only are the same.
+    pub case_insensitive: bool,
+    /// `super_block.s_magic` of its filesystem.
+    pub magic: u64,
+}
+
+/// What an inode is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A device, socket or pipe.
+    Other,
+}
+
+/// Asks the host for every object of a ruleset.
+///
+/// # Errors
+/// Every object that cannot be what its rule takes it for, or that the host cannot look at.
+pub fn resolve(ruleset: &Ruleset, host: &mut dyn Host) -> Result<Places, Vec<ObjectError>> {
+    let mut resolver = Resolver { places: Places::empty(ruleset), host, ruleset };
+    let mut errors = Vec::new();
+    if let Err(error) = resolver.look(ROOT) {
+        errors.push(ObjectError::host(b"/", error));
+        return Err(errors);
+    }
+    for number in 0..resolver.places.objects.len() {
+        if let Err(error) = resolver.object(number) {
+            errors.push(error);
+        }
+    }
+    errors.extend(resolver.conflicts());
+    if let Err(error) = resolver.mounts() {
+        errors.push(error);
+    }
+    if errors.is_empty() { Ok(resolver.places) } else { Err(errors) }
+}
+
+struct Resolver<'a> {
+    places: Places,
+    host: &'a mut dyn Host,
+    ruleset: &'a Ruleset,
+}
+
+/// Where a path led.
+struct Way {
+    /// The node at which it ends.
+    end: usize,
+    /// Nodes of the paths that stood for it before each link was followed.
+    by_name: Vec<usize>,
+    links: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Resolver<'_> {
+    fn object(&mut self, number: usize) -> Result<(), ObjectError> {
+        let Some(place) = self.places.objects.get(number) else { return Ok(()) };
+        let (object, named) = (place.object.clone(), !place.rules.is_empty());
+        let way = self.follow(&object.path).map_err(|fault| self.error(&object, fault))?;
+        let component = self.places.component(way.end).copied();
+        if let Some(component) = &component {
+            self.check_kind(&object, component)?;
+        }
+        let mut weaker = Vec::new();
+        self.check_case(&object, named, way.end, &mut weaker)?;
+
+        let mut nodes = way.by_name;
+        nodes.retain(|node| *node != way.end);
+        nodes.dedup();
+        nodes.push(way.end);
+        let bound = nodes.iter().map(|node| self.places.path(*node)).collect();
+        let state = match component {
+            Some(component) => ObjectState::Bound(component),
+            None => ObjectState::Pending { missing: self.first_missing(way.end) },
+        };
+        let canonical = self.places.path(way.end);
+        let magic = self.places.nearest(way.end).map(|component| component.magic);
+        if let Some(place) = self.places.objects.get_mut(number) {
+            place.state = state;
+            place.canonical = canonical;
+            place.links = way.links;
+            place.weaker = weaker;
+            place.bound = bound;
+            place.nodes = nodes;
+            if let Some(magic) = magic {
+                place.add_filesystem(magic);
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows a path name by name, links and all.
+    fn follow(&mut self, path: &[u8]) -> Result<Way, ObjectFault> {
+        let mut by_name = vec![self.places.insert(path)];
+        let mut links = Vec::new();
+        let mut rest: VecDeque<Vec<u8>> = components(path).map(<[u8]>::to_vec).collect();
+        let mut at = ROOT;
+        while let Some(name) = rest.pop_front() {
+            match name.as_slice() {
+                b"." => continue,
+                b".." => {
+                    at = self.places.nodes.get(at).map_or(ROOT, |node| node.parent);
+                    continue;
+                }
+                _ => {}
+            }
+            let child = self.places.child(at, &name);
+            self.look(child).map_err(ObjectFault::Host)?;
+            let Some(Seen::Link(target)) = self.places.nodes.get(child).map(|node| &node.seen)
+            else {
+                at = child;
+                continue;
+            };
+            let target = target.clone();
+            links.push((self.places.path(child), target.clone()));
+            if links.len() > limits::LINKS {
+                return Err(ObjectFault::Links);
+            }
+            if target.starts_with(b"/") {
+                at = ROOT;
+            }
+            for name in components(&target).collect::<Vec<_>>().into_iter().rev() {
+                rest.push_front(name.to_vec());
+            }
+            if !rest.iter().any(|name| matches!(name.as_slice(), b"." | b"..")) {
+                by_name.push(rest.iter().fold(at, |at, name| self.places.child(at, name)));
+            }
+        }
+        Ok(Way { end: at, by_name, links })
+    }
+
+    /// Asks what stands at a node, once, and only if its parent is a directory.
+    fn look(&mut self, at: usize) -> Result<(), HostError> {
+        let Some(node) = self.places.nodes.get(at).filter(|node| node.seen == Seen::NotAsked)
+        else {
+            return Ok(());
+        };
+        let parent = self.places.component(node.parent);
+        let seen = if at == ROOT || parent.is_some_and(|parent| parent.kind == Kind::Directory) {
+            match self.host.look(&self.places.path(at))? {
+                Found::Absent => Seen::Absent,
+                Found::Link(target) => Seen::Link(target),
+                Found::There(component) => Seen::There(component),
+            }
+        } else {
+            Seen::Absent
+        };
+        if let Some(node) = self.places.nodes.get_mut(at) {
+            node.seen = seen;
+        }
+        Ok(())
+    }
+
+    fn check_kind(&self, object: &Object, component: &Component) -> Result<(), ObjectError> {
+        match (object.directory, component.kind) {
+            (false, Kind::Directory) => Err(self.error(object, ObjectFault::IsDirectory)),
+            (true, Kind::File | Kind::Other) => Err(self.error(object, ObjectFault::IsFile)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A file of many names can be excepted, but not denied, by one of them.
+    fn check_case(
+        &self,
+        object: &Object,
+        named: bool,
+        end: usize,
+        weaker: &mut Vec<&'static str>,
+    ) -> Result<(), ObjectError> {
+        let Some(node) = self.places.nodes.get(end).filter(|_| end != ROOT) else { return Ok(()) };
+        let insensitive =
+            self.places.component(node.parent).is_some_and(|parent| parent.case_insensitive);
+        if insensitive && named && !object.directory {
+            return Err(
+                self.error(object, ObjectFault::CaseInsensitive(self.places.path(node.parent)))
+            );
+        }
+        if insensitive {
+            weaker.push(ONE_SPELLING);
+        }
+        Ok(())
+    }
+
+    /// The first node on the way that is not there.
+    fn first_missing(&self, end: usize) -> Vec<u8> {
+        let mut missing = end;
+        let mut at = end;
+        while at != ROOT {
+            if self.places.component(at).is_none() {
+                missing = at;
+            }
+            at = self.places.nodes.get(at).map_or(ROOT, |node| node.parent);
+        }
+        self.places.path(missing)
+    }
+
+    /// What two rules take for a file and for a directory, while nothing is there to say which.
+    fn conflicts(&self) -> Vec<ObjectError> {
+        let mut ends = std::collections::HashMap::new();
+        let mut errors = Vec::new();
+        for place in &self.places.objects {
+            for node in &place.nodes {
+                if *ends.entry(*node).or_insert(place.object.directory) != place.object.directory {
+                    errors.push(self.error(&place.object, ObjectFault::Conflict));
+                    break;
+                }
+            }
+        }
+        errors
+    }
+
+    /// Looks at the roots of filesystems mounted beneath directory objects.
+    fn mounts(&mut self) -> Result<(), ObjectError> {
+        let mut paths = self.host.mounts().map_err(|error| ObjectError::host(b"/", error))?;
+        paths.sort_unstable();
+        paths.dedup();
+        let directories: std::collections::HashSet<&[u8]> = self
+            .places
+            .objects
+            .iter()
+            .filter(|place| place.object.directory)
+            .flat_map(|place| place.bound.iter().map(Vec::as_slice))
+            .collect();
+        paths.retain(|path| above(path).any(|directory| directories.contains(directory)));
+        for path in paths {
+            let found = self.host.look(&path).map_err(|error| ObjectError::host(&path, error))?;
+            if let Found::There(component) = found {
+                self.places.mounts.push((path, component));
+            }
+        }
+        Ok(())
+    }
+
+    fn error(&self, object: &Object, fault: ObjectFault) -> ObjectError {
+        let place = self.places.objects.iter().find(|place| place.object == *object);
+        let number = place.and_then(|place| place.rules.iter().chain(&place.excepted_by).min());
+        let rule = number.and_then(|number| self.ruleset.rule(*number));
+        ObjectError {
+            policy: rule.map_or_else(String::new, |rule| rule.policy.clone()),
+            rule: rule.map_or_else(String::new, |rule| rule.rule.id.clone()),
+            line: rule.map_or(0, |rule| rule.rule.line),
+            object: object.written(),
+            fault,
+        }
+    }
+}
+
+/// The directories above a path, and the path.
+fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    slashes.filter_map(|at| path.get(..at.max(1))).chain([path])
+}
+
+/// Why an object cannot be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("policy {policy}, rule {rule} (line {line}): object {object}")]
+pub struct ObjectError {
+    /// The policy that names it.
+    pub policy: String,
+    /// The first rule that names it.
+    pub rule: String,
+    /// The line where that rule begins.
+    pub line: usize,
+    /// The object as a policy writes it.
+    pub object: String,
+    /// What is wrong with it.
+    #[source]
+    pub fault: ObjectFault,
+}
+
+impl ObjectError {
+    fn host(path: &[u8], error: HostError) -> Self {
+        Self {
+            policy: String::new(),
+            rule: String::new(),
+            line: 0,
+            object: escape(path),
+            fault: ObjectFault::Host(error),
+        }
+    }
+
+    /// What an operator can do about it.
+    pub fn hint(&self) -> String {
+        match &self.fault {
+            ObjectFault::IsDirectory => {
+                format!("write {}/ for it and everything beneath", self.object)
+            }
+            ObjectFault::IsFile => format!("write {}", self.object.trim_end_matches('/')),
+            ObjectFault::CaseInsensitive(directory) => {
+                format!("name the directory: {}/", escape(directory))
+            }
+            ObjectFault::Conflict => "write all of them with a trailing slash, or none".to_owned(),
+            ObjectFault::Links => "name what the links lead to".to_owned(),
+            ObjectFault::Host(_) => {
+                "see the cause; a path that is not there is no error".to_owned()
+            }
+        }
+    }
+}
+
+/// What is wrong with an object.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectFault {
+    /// Written without a slash.
+    #[error("it is a directory, and written as a file")]
+    IsDirectory,
+    /// Written with a slash.
+    #[error("it is a file, and written as a directory")]
+    IsFile,
+    /// One file, but with many names.
+    #[error("names in {} do not tell upper from lower case, so one file there has many", escape(.0))]
+    CaseInsensitive(Vec<u8>),
+    /// Written with and without a slash.
+    #[error("rules take it for a file and for a directory, and it is not there yet")]
+    Conflict,
+    /// As the kernel: ELOOP.
+    #[error("more than {} symbolic links on the way", limits::LINKS)]
+    Links,
+    /// The host cannot tell.
+    #[error(transparent)]
+    Host(HostError),
+}
+
+const ONE_SPELLING: &str =
+    "its directory does not tell upper from lower case: replaced, it is bound in one spelling only";
