@@ -42,7 +42,8 @@ impl Accel {
         let works = Self::probe(kernel);
         step.end(if works { "yes" } else { "no: emulating" });
         let word = if works { "kvm" } else { "emulated" };
-        fs::write(&answer, format!("{host}{word}")).context("failed to write target/guests/accel")?;
+        fs::write(&answer, format!("{host}{word}"))
+            .context("failed to write target/guests/accel")?;
         Ok(if works { Self::Kvm } else { Self::Emulated })
     }
 
@@ -57,9 +58,16 @@ impl Accel {
         match self {
             Self::Kvm => &["-accel", "kvm", "-cpu", "host", "-smp", "2"],
             Self::Emulated => &["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"],
-            Self::Counted => {
-                &["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-icount", "shift=0,sleep=off"]
-            }
+            Self::Counted => &[
+                "-accel",
+                "tcg,thread=single",
+                "-cpu",
+                "max",
+                "-smp",
+                "1",
+                "-icount",
+                "shift=0,sleep=off",
+            ],
         }
     }
 

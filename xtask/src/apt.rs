@@ -38,7 +38,9 @@ impl Apt {
         security_suites: &[String],
     ) -> anyhow::Result<Self> {
         if !Path::new(KEYRING).exists() {
-            bail!("failed to find Debian's keyring at {KEYRING}\nhint: apt-get install debian-archive-keyring");
+            bail!(
+                "failed to find Debian's keyring at {KEYRING}\nhint: apt-get install debian-archive-keyring"
+            );
         }
         for part in ["lists/partial", "cache/archives/partial"] {
             std::fs::create_dir_all(directory.join(part))
@@ -129,8 +131,7 @@ impl Apt {
 /// One row of `apt-cache madison`: `name | version | where`.
 fn row(line: &str) -> Option<Listed> {
     let mut columns = line.split('|').map(str::trim);
-    let listed =
-        Listed { name: columns.next()?.to_owned(), version: columns.next()?.to_owned() };
+    let listed = Listed { name: columns.next()?.to_owned(), version: columns.next()?.to_owned() };
     columns.next()?.ends_with(" Packages").then_some(listed)
 }
 
@@ -202,7 +203,15 @@ impl Mirrors {
 
 /// Names under which a Debian machine may know its suite.
 const SUITES: [&str; 9] = [
-    "bullseye", "bookworm", "trixie", "forky", "oldoldstable", "oldstable", "stable", "testing", "sid",
+    "bullseye",
+    "bookworm",
+    "trixie",
+    "forky",
+    "oldoldstable",
+    "oldstable",
+    "stable",
+    "testing",
+    "sid",
 ];
 
 /// One source of packages, in either notation.
@@ -293,7 +302,8 @@ fn number_part(rest: &mut &[u8]) -> u64 {
     let end = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
     let (part, later) = rest.split_at(end);
     *rest = later;
-    part.iter().fold(0, |sum: u64, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+    part.iter()
+        .fold(0, |sum: u64, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
 }
 
 /// `~` comes before the end, the end before letters, letters before the rest.
@@ -341,7 +351,12 @@ mod tests {
     #[test]
     fn versions_are_in_debians_order() {
         let ascending = [
-            "5.10.262-1", "6.1.9-1", "6.1.192-2", "6.12.117-1~deb12u1", "6.12.117-1", "7.3.4-1~bpo13+1",
+            "5.10.262-1",
+            "6.1.9-1",
+            "6.1.192-2",
+            "6.12.117-1~deb12u1",
+            "6.12.117-1",
+            "7.3.4-1~bpo13+1",
             "7.3.4-1",
         ];
         for pair in ascending.windows(2) {

@@ -44,7 +44,8 @@ impl Disk {
         let directory = target("guests");
         fs::create_dir_all(&directory)
             .with_context(|| format!("failed to create {}", directory.display()))?;
-        let image = directory.join(format!("{}{}.img", self.name(), if plain { "-plain" } else { "" }));
+        let image =
+            directory.join(format!("{}{}.img", self.name(), if plain { "-plain" } else { "" }));
         if image.exists() {
             return Ok(image);
         }

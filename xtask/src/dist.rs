@@ -20,7 +20,8 @@ pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Builds `target/dist/aegisbpf`.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let step = Step::begin("building target/dist/aegisbpf");
-    let result = run(static_cargo()?.args(["build", "--quiet", "--release", "--package", "aegisbpf"]));
+    let result =
+        run(static_cargo()?.args(["build", "--quiet", "--release", "--package", "aegisbpf"]));
     step.end(if result.is_ok() { "" } else { "failed" });
     result?;
     let built = static_target().join(TRIPLE).join("release/aegisbpf");

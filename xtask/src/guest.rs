@@ -136,14 +136,17 @@ impl<'a> Guest<'a> {
         let scratch = Scratch::make()?;
         let initramfs = self.initramfs(command, show)?;
         let file = |name: &str| scratch.0.join(name);
-        fs::write(file("initramfs"), initramfs).context("failed to write a guest's initial ramdisk")?;
+        fs::write(file("initramfs"), initramfs)
+            .context("failed to write a guest's initial ramdisk")?;
         let mut qemu = self.qemu(&scratch.0, show)?;
         let since = Instant::now();
         let child = qemu.spawn().context("failed to start QEMU")?;
         let mut running = Running(child);
-        let reader = running.0.stdout.take().map(|pipe| {
-            std::thread::spawn(move || collect(pipe, show == Show::Live))
-        });
+        let reader = running
+            .0
+            .stdout
+            .take()
+            .map(|pipe| std::thread::spawn(move || collect(pipe, show == Show::Live)));
         let mut boot = None;
         let mut stopped = None;
         let finished = loop {
@@ -195,7 +198,11 @@ impl<'a> Guest<'a> {
         archive.link("/sbin/modprobe", "/bin/busybox")?;
         archive.copy(&self.kernel.directory.join("lib/modules"), "/lib/modules")?;
         for disk in &self.disks {
-            archive.file(&format!("/guest/disk.{}", disk.mounted_at()), 0o644, disk.name().as_bytes())?;
+            archive.file(
+                &format!("/guest/disk.{}", disk.mounted_at()),
+                0o644,
+                disk.name().as_bytes(),
+            )?;
         }
         for (from, to) in &self.files {
             archive.copy(from, to)?;
@@ -226,7 +233,15 @@ impl<'a> Guest<'a> {
             }
             None => tool("qemu-system-x86_64"),
         };
-        qemu.args(["-M", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        qemu.args([
+            "-M",
+            "q35",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ]);
         qemu.args(self.accel.arguments()).args(["-m", &self.memory.to_string()]);
         let file = |name: &str| format!("file:{}", scratch.join(name).display());
         qemu.args(["-serial", &file("console")]);
@@ -247,7 +262,8 @@ impl<'a> Guest<'a> {
         qemu.args(["-append", &self.kernel_command_line()]);
         // Copies of the disks that guests write to.
         qemu.env("TMPDIR", scratch);
-        let errors = fs::File::create(scratch.join("qemu")).context("failed to write below target/guests")?;
+        let errors = fs::File::create(scratch.join("qemu"))
+            .context("failed to write below target/guests")?;
         qemu.stderr(errors);
         if show == Show::Terminal {
             qemu.stdin(Stdio::inherit());
@@ -276,7 +292,11 @@ impl Outcome {
             bail!("{why}; the end of its console:\n{}", console());
         }
         if !self.complaints.is_empty() {
-            bail!("the guest's kernel complains of itself:\n{}\n{}", self.complaints.join("\n"), console());
+            bail!(
+                "the guest's kernel complains of itself:\n{}\n{}",
+                self.complaints.join("\n"),
+                console()
+            );
         }
         self.status.with_context(|| {
             format!("the guest ended without a report; the end of its console:\n{}", console())
@@ -289,17 +309,23 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
 /// How a kernel begins to speak of its own faults.
 const COMPLAINTS: [&str; 9] = [
-    "Kernel panic", "Oops", "BUG:", "WARNING:", "general protection fault", "kernel BUG at", "INFO: rcu",
-    "soft lockup", "UBSAN:",
+    "Kernel panic",
+    "Oops",
+    "BUG:",
+    "WARNING:",
+    "general protection fault",
+    "kernel BUG at",
+    "INFO: rcu",
+    "soft lockup",
+    "UBSAN:",
 ];
 
 fn complaints(console: &str, report: &str) -> Vec<String> {
-    let of_console = console
+    let of_console =
+        console.lines().filter(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)));
+    let of_guest = report
         .lines()
-        .filter(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)));
-    let of_guest = report.lines().filter(|line| {
-        line.starts_with("guest: tainted") || line.ends_with("cannot be mounted")
-    });
+        .filter(|line| line.starts_with("guest: tainted") || line.ends_with("cannot be mounted"));
     of_console.chain(of_guest).map(str::to_owned).collect()
 }
 
@@ -335,7 +361,9 @@ fn script(command: &[String]) -> String {
     let exec = match command {
         [] => "exec sh -l".to_owned(),
         [line] => line.clone(),
-        words => format!("exec {}", words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")),
+        words => {
+            format!("exec {}", words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "))
+        }
     };
     format!("#!/bin/sh\n{exec}\n")
 }
@@ -353,7 +381,8 @@ impl Scratch {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = target("guests").join(format!("{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).with_context(|| format!("failed to create {}", path.display()))?;
+        fs::create_dir_all(&path)
+            .with_context(|| format!("failed to create {}", path.display()))?;
         Ok(Self(path))
     }
 }

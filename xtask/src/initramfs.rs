@@ -88,7 +88,8 @@ impl Initramfs {
         let size = u32::try_from(bytes.len())
             .with_context(|| format!("failed to put {name} into a guest: 4 GiB or more"))?;
         let links = if mode >> 12 == 0o04 { 2 } else { 1 };
-        let name_size = u32::try_from(name.len() + 1).context("failed to put a long name into a guest")?;
+        let name_size =
+            u32::try_from(name.len() + 1).context("failed to put a long name into a guest")?;
         // inode, mode, uid, gid, links, time, size, device (2), device it is (2), size of the name, check sum
         let fields = [self.entries, mode, 0, 0, links, 0, size, 0, 0, 0, 0, name_size, 0];
         self.bytes.extend_from_slice(b"070701");

@@ -21,8 +21,27 @@ const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 const TRIES: usize = 4;
 /// Modules that tests and people need; those that are built in or absent are no error.
 const MODULES: [&str; 21] = [
-    "virtio_pci", "virtio_blk", "virtio_console", "overlay", "loop", "xfs", "btrfs", "fuse", "configfs",
-    "squashfs", "vfat", "nls_ascii", "nls_cp437", "veth", "vsock", "dm_mod", "crc32c", "crc32c_cryptoapi", "crc32c_generic", "xxhash_generic", "af_packet",
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_console",
+    "overlay",
+    "loop",
+    "xfs",
+    "btrfs",
+    "fuse",
+    "configfs",
+    "squashfs",
+    "vfat",
+    "nls_ascii",
+    "nls_cp437",
+    "veth",
+    "vsock",
+    "dm_mod",
+    "crc32c",
+    "crc32c_cryptoapi",
+    "crc32c_generic",
+    "xxhash_generic",
+    "af_packet",
 ];
 
 /// One series of `kernels.toml`.
@@ -62,14 +81,18 @@ impl Kernel {
     pub(crate) fn identity(&self) -> String {
         let parts = self.packages.iter().zip(&self.digests);
         parts
-            .map(|(package, digest)| format!("{package} sha256:{}", digest.get(..16).unwrap_or(digest)))
+            .map(|(package, digest)| {
+                format!("{package} sha256:{}", digest.get(..16).unwrap_or(digest))
+            })
             .collect::<Vec<_>>()
             .join(", ")
     }
 
     /// Whether a feature is built in or a module. The newest packages come without a configuration: yes.
     pub(crate) fn is_configured(&self, option: &str) -> bool {
-        let Ok(configuration) = fs::read_to_string(self.directory.join("config")) else { return true };
+        let Ok(configuration) = fs::read_to_string(self.directory.join("config")) else {
+            return true;
+        };
         configuration.lines().any(|line| {
             line.strip_prefix(option).is_some_and(|value| value == "=y" || value == "=m")
         })
@@ -94,7 +117,8 @@ impl Kernel {
 /// All series, oldest first.
 pub(crate) fn all_series() -> anyhow::Result<Vec<Series>> {
     let list = list()?;
-    let series = list.get("series").and_then(Value::as_array).context("kernels.toml lists no series")?;
+    let series =
+        list.get("series").and_then(Value::as_array).context("kernels.toml lists no series")?;
     let one = |value: &Value| -> anyhow::Result<Series> {
         let table = value.as_table().context("a series of kernels.toml is no table")?;
         Ok(Series {
@@ -122,7 +146,8 @@ pub(crate) fn obtain(names: &[String], refresh: bool) -> anyhow::Result<Vec<Kern
     fs::create_dir_all(&directory)
         .with_context(|| format!("failed to create {}", directory.display()))?;
     // Several commands may run at once: the first one fetches, the others find it done.
-    let lock = File::create(directory.join("lock")).context("failed to create target/kernels/lock")?;
+    let lock =
+        File::create(directory.join("lock")).context("failed to create target/kernels/lock")?;
     lock.lock().context("failed to lock target/kernels/lock")?;
 
     let due = |series: &Series| {
@@ -139,15 +164,24 @@ pub(crate) fn obtain(names: &[String], refresh: bool) -> anyhow::Result<Vec<Kern
                 Err(error) => Err(anyhow!("{error:#}")),
             };
             if let Err(error) = result {
-                note(format_args!("kernel {}: failed to look for the newest: {error:#}", series.name));
+                note(format_args!(
+                    "kernel {}: failed to look for the newest: {error:#}",
+                    series.name
+                ));
                 if let Some(kernel) = Kernel::load(series)? {
-                    note(format_args!("kernel {}: taking the cached {}", series.name, kernel.identity()));
+                    note(format_args!(
+                        "kernel {}: taking the cached {}",
+                        series.name,
+                        kernel.identity()
+                    ));
                 }
             }
         }
         match Kernel::load(series)? {
             Some(kernel) => kernels.push(kernel),
-            None => note(format_args!("kernel {}: missing (last seen: {})", series.name, series.seen)),
+            None => {
+                note(format_args!("kernel {}: missing (last seen: {})", series.name, series.seen))
+            }
         }
     }
     Ok(kernels)
@@ -156,14 +190,15 @@ pub(crate) fn obtain(names: &[String], refresh: bool) -> anyhow::Result<Vec<Kern
 /// One kernel, or an error.
 pub(crate) fn obtain_one(name: &str) -> anyhow::Result<Kernel> {
     let kernels = obtain(&[name.to_owned()], false)?;
-    kernels.into_iter().next().with_context(|| format!("failed to obtain a kernel of series {name}"))
+    kernels
+        .into_iter()
+        .next()
+        .with_context(|| format!("failed to obtain a kernel of series {name}"))
 }
 
 /// By name, or `7.3` for the newest when that is what it is.
 fn choose<'a>(all: &'a [Series], name: &str) -> anyhow::Result<&'a Series> {
-    let is_label = |series: &&Series| {
-        matches!(Kernel::load(series), Ok(Some(kernel)) if kernel.label() == name)
-    };
+    let is_label = |series: &&Series| matches!(Kernel::load(series), Ok(Some(kernel)) if kernel.label() == name);
     let found = all.iter().find(|series| series.name == name);
     found.or_else(|| all.iter().find(is_label)).with_context(|| {
         let names: Vec<&str> = all.iter().map(|series| series.name.as_str()).collect();
@@ -188,8 +223,10 @@ fn fetch(apt: &Apt, series: &Series) -> anyhow::Result<()> {
     let mut last = anyhow!("no suite lists a package of this series");
     for (release, packages) in candidates {
         let record = directory_of(series).join(RECORD);
-        let names: Vec<String> =
-            packages.iter().map(|package| format!("{} {}", package.name, package.version)).collect();
+        let names: Vec<String> = packages
+            .iter()
+            .map(|package| format!("{} {}", package.name, package.version))
+            .collect();
         if Kernel::load(series)?.is_some_and(|kernel| kernel.packages == names) {
             return touch(&record);
         }
@@ -230,7 +267,8 @@ fn candidates(apt: &Apt, series: &Series) -> anyhow::Result<Vec<(String, Vec<Lis
             .collect();
         complete.extend(parts.map(|parts| (release.to_owned(), parts)));
     }
-    let version = |parts: &[Listed]| parts.first().map(|part| part.version.clone()).unwrap_or_default();
+    let version =
+        |parts: &[Listed]| parts.first().map(|part| part.version.clone()).unwrap_or_default();
     complete.sort_by(|left, right| compare_versions(&version(&right.1), &version(&left.1)));
     complete.dedup();
     Ok(complete)
@@ -264,9 +302,11 @@ fn download(apt: &Apt, series: &Series, release: &str, packages: &[Listed]) -> a
     record.insert("release".to_owned(), Value::from(release));
     record.insert("packages".to_owned(), Value::from(names));
     record.insert("sha256".to_owned(), Value::from(digests));
-    fs::write(new.join(RECORD), record.to_string()).context("failed to write the record of a kernel")?;
+    fs::write(new.join(RECORD), record.to_string())
+        .context("failed to write the record of a kernel")?;
     for left in [files, tree] {
-        fs::remove_dir_all(&left).with_context(|| format!("failed to remove {}", left.display()))?;
+        fs::remove_dir_all(&left)
+            .with_context(|| format!("failed to remove {}", left.display()))?;
     }
     let kept = directory_of(series);
     drop(fs::remove_dir_all(&kept));
@@ -287,10 +327,13 @@ fn unpack(release: &str, tree: &Path, new: &Path) -> anyhow::Result<()> {
     .find(|image| image.is_file())
     .with_context(|| format!("failed to find the image of {release} in its packages"))?;
     fs::copy(&image, new.join("vmlinuz")).context("failed to keep the image of a kernel")?;
-    let configurations =
-        [tree.join(format!("boot/config-{release}")), modules.join(format!("lib/modules/{release}/config"))];
+    let configurations = [
+        tree.join(format!("boot/config-{release}")),
+        modules.join(format!("lib/modules/{release}/config")),
+    ];
     if let Some(configuration) = configurations.iter().find(|file| file.is_file()) {
-        fs::copy(configuration, new.join("config")).context("failed to keep the configuration of a kernel")?;
+        fs::copy(configuration, new.join("config"))
+            .context("failed to keep the configuration of a kernel")?;
     }
 
     output(tool("depmod").arg("-b").arg(&modules).arg(release))?;
@@ -299,7 +342,8 @@ fn unpack(release: &str, tree: &Path, new: &Path) -> anyhow::Result<()> {
     for built_in in ["modules.builtin", "modules.builtin.modinfo", "modules.order"] {
         let from = modules.join("lib/modules").join(release).join(built_in);
         if from.is_file() {
-            fs::copy(&from, kept.join(built_in)).with_context(|| format!("failed to keep {built_in}"))?;
+            fs::copy(&from, kept.join(built_in))
+                .with_context(|| format!("failed to keep {built_in}"))?;
         }
     }
     for name in MODULES {
@@ -357,7 +401,8 @@ fn touch(file: &Path) -> anyhow::Result<()> {
 
 fn list() -> anyhow::Result<Table> {
     let file = root().join("xtask/kernels.toml");
-    let text = fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
+    let text =
+        fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
     text.parse().with_context(|| format!("failed to read {}", file.display()))
 }
 

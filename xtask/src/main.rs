@@ -5,16 +5,23 @@
 
 #![forbid(unsafe_code)]
 
+mod abi;
 mod accel;
 mod apt;
 mod command;
+mod demo;
+mod deps;
 mod disk;
 mod dist;
 mod guest;
+mod guests;
 mod initramfs;
 mod kernels;
+mod payload;
+mod rules;
 mod setup;
 mod talk;
+mod test;
 mod vm;
 
 use std::process::ExitCode;
@@ -46,6 +53,27 @@ enum Verb {
     Vm(vm::Arguments),
     /// Build one static binary, target/dist/aegisbpf.
     Dist,
+    /// Show the main job in a guest.
+    Demo {
+        /// On this host instead, if it can enforce; as root.
+        #[arg(long)]
+        here: bool,
+        /// Series of the guest's kernel.
+        #[arg(long, default_value = "6.12")]
+        kernel: String,
+    },
+    /// Check and test everything, guests included.
+    Test(test::Arguments),
+    /// Check the house rules: sizes, licences, promises with tests.
+    Rules,
+    /// Check which crate names which, and how many there are.
+    Deps,
+    /// Write abi/src/generated.rs from abi/include/aegis.h.
+    Abi {
+        /// Compare instead.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -67,6 +95,9 @@ fn run(verb: &Verb) -> anyhow::Result<i32> {
             let kernels = kernels::obtain(series, *refresh)?;
             for kernel in &kernels {
                 answer(format_args!("{}: {}", kernel.label(), kernel.identity()));
+                for line in kernel.series.notes.trim().lines() {
+                    answer(format_args!("    {line}"));
+                }
             }
             Ok(i32::from(kernels.is_empty()))
         }
@@ -76,5 +107,20 @@ fn run(verb: &Verb) -> anyhow::Result<i32> {
             answer(dist::build()?.display());
             Ok(0)
         }
+        Verb::Demo { here, kernel } => demo::run(*here, kernel),
+        Verb::Test(arguments) => test::run(arguments),
+        Verb::Rules => Ok(faults(&rules::check()?)),
+        Verb::Deps => Ok(faults(&deps::check()?)),
+        Verb::Abi { check } => {
+            setup::ensure()?;
+            abi::run(*check).map(|same| i32::from(!same))
+        }
     }
+}
+
+fn faults(faults: &[String]) -> i32 {
+    for fault in faults {
+        answer(fault);
+    }
+    i32::from(!faults.is_empty())
 }

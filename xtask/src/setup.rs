@@ -136,7 +136,9 @@ fn library_directories() -> Vec<PathBuf> {
     let mut directories: Vec<PathBuf> =
         ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"].map(PathBuf::from).into();
     if let Ok(entries) = std::fs::read_dir("/usr/lib") {
-        let llvm = entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"llvm"));
+        let llvm = entries
+            .flatten()
+            .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"llvm"));
         directories.extend(llvm.map(|entry| entry.path().join("lib")));
     }
     directories

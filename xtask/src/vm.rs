@@ -65,8 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
         dist::build()?;
     }
     let kernel = kernels::obtain_one(&arguments.kernel)?;
-    let accel =
-        if arguments.icount { Accel::Counted } else { Accel::of_this_machine(&kernel)? };
+    let accel = if arguments.icount { Accel::Counted } else { Accel::of_this_machine(&kernel)? };
     let mut guest = Guest::new(&kernel, accel)
         .command_line(accel.command_line())
         .command_line(&arguments.cmdline)
@@ -89,7 +88,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
             Some((from, to)) => (PathBuf::from(from), to.to_owned()),
             None => {
                 let from = PathBuf::from(put);
-                let name = from.file_name().with_context(|| format!("failed to find a name in {put}"))?;
+                let name =
+                    from.file_name().with_context(|| format!("failed to find a name in {put}"))?;
                 let to = format!("/root/{}", name.to_string_lossy());
                 (from, to)
             }
@@ -97,8 +97,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
         guest = guest.put(from, to);
     }
     for variable in &arguments.env {
-        let (name, value) =
-            variable.split_once('=').with_context(|| format!("failed to find a value in {variable}"))?;
+        let (name, value) = variable
+            .split_once('=')
+            .with_context(|| format!("failed to find a value in {variable}"))?;
         guest = guest.environment(name, value);
     }
     note(format_args!("kernel {}: {}", kernel.label(), kernel.identity()));
@@ -106,7 +107,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
     let outcome = guest.run(&arguments.command, show)?;
     if arguments.times {
         let boot = outcome.boot.unwrap_or_default().as_secs_f32();
-        note(format_args!("booted in {boot:.1} s, ended after {:.1} s", outcome.total.as_secs_f32()));
+        note(format_args!(
+            "booted in {boot:.1} s, ended after {:.1} s",
+            outcome.total.as_secs_f32()
+        ));
     }
     if arguments.console {
         note(&outcome.console);

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The tests for guests on every kernel, and the boots that show something of their own.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::bail;
+
+use crate::accel::Accel;
+use crate::disk::Disk;
+use crate::guest::{Guest, Outcome, Show};
+use crate::kernels::{self, Kernel};
+use crate::payload::{Program, Results, Test};
+use crate::talk::{answer, note};
+use crate::test::Counts;
+
+/// Tests of this module run only where programs attach and are never called: on the kernel's own `lsm=`.
+const WITHOUT_BPF_LSM: &str = "boot_without_bpf_lsm";
+/// Tests of this module show denials: with nothing enforcing, each of them must fail.
+const DENIAL: &str = "denial";
+/// One processor's worth of emulation each: two finish in three quarters of the time that one after the other takes.
+const AT_ONCE: usize = 2;
+/// Fewer kernels than this is no test of kernels.
+const FEWEST: usize = 4;
+/// For everything in one guest, its boot included.
+const BUDGET: Duration = Duration::from_secs(600);
+
+/// One boot of a kernel, and what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Boot {
+    /// All tests but those with a boot of their own.
+    Ordinary,
+    /// The kernel's own `lsm=`, without `bpf` in it.
+    WithoutBpfLsm,
+    /// Nothing enforces: a test of denial that passes here shows nothing anywhere.
+    Null,
+}
+
+/// Boots beside the ordinary ones, by series.
+const MORE_BOOTS: [(&str, Boot); 2] = [("5.10", Boot::WithoutBpfLsm), ("6.12", Boot::Null)];
+
+/// Runs `programs` on the series named, or on all, and says what ran.
+pub(crate) fn run(
+    binary: &Path,
+    programs: &[Program],
+    series: &[String],
+    filter: &str,
+    full: bool,
+) -> anyhow::Result<Counts> {
+    let kernels = kernels::obtain(series, false)?;
+    if kernels.len() < FEWEST.min(if series.is_empty() { FEWEST } else { series.len() }) {
+        bail!("failed to obtain enough kernels: {} of {} could be had", kernels.len(), FEWEST);
+    }
+    let Some(first) = kernels.last() else { bail!("failed to obtain any kernel") };
+    let accel = Accel::of_this_machine(first)?;
+    // Made here, once, and not by two guests at the same time.
+    for kernel in &kernels {
+        for disk in [Disk::Ext4, Disk::Xfs, Disk::Btrfs] {
+            disk.image(kernel)?;
+        }
+    }
+    let mut boots: Vec<(&Kernel, Boot)> =
+        kernels.iter().map(|kernel| (kernel, Boot::Ordinary)).collect();
+    for (name, boot) in MORE_BOOTS {
+        boots.extend(
+            kernels.iter().filter(|kernel| kernel.series.name == name).map(|kernel| (kernel, boot)),
+        );
+    }
+    let next = AtomicUsize::new(0);
+    let counts = Mutex::new(Counts::default());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(&(kernel, boot)) = boots.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    note(format_args!("{} …", boot.title(kernel)));
+                    let guest = boot.guest(kernel, accel, binary, programs, filter, full);
+                    let outcome = guest.run(&["/guest/run-tests".to_owned()], Show::Nothing);
+                    // One guest's lines together, whichever ends first.
+                    if let Ok(mut counts) = counts.lock() {
+                        *counts += boot.report(kernel, outcome, filter);
+                    }
+                }
+            });
+        }
+    });
+    Ok(counts.into_inner().unwrap_or_default())
+}
+
+impl Boot {
+    fn title(self, kernel: &Kernel) -> String {
+        match self {
+            Self::Ordinary => format!("kernel {}", kernel.label()),
+            Self::WithoutBpfLsm => {
+                format!("kernel {}, its own lsm=, which lacks bpf", kernel.label())
+            }
+            Self::Null => format!("kernel {}, null run: nothing enforces", kernel.label()),
+        }
+    }
+
+    fn guest<'a>(
+        self,
+        kernel: &'a Kernel,
+        accel: Accel,
+        binary: &Path,
+        programs: &[Program],
+        filter: &str,
+        full: bool,
+    ) -> Guest<'a> {
+        let (only, except) = match self {
+            Self::Ordinary => ("", WITHOUT_BPF_LSM),
+            Self::WithoutBpfLsm => (WITHOUT_BPF_LSM, ""),
+            Self::Null => (DENIAL, ""),
+        };
+        let mut guest = Guest::new(kernel, accel)
+            .timeout(if full { BUDGET * 3 } else { BUDGET })
+            .disk(Disk::Xfs)
+            .disk(Disk::Btrfs)
+            .put(binary, "/usr/bin/aegisbpf")
+            .text("/guest/run-tests", 0o755, include_str!("../guest/run-tests"))
+            .environment("AEGIS_BIN", "/usr/bin/aegisbpf")
+            .environment("AEGIS_KERNEL", &kernel.label())
+            .environment("AEGIS_ONLY", only)
+            .environment("AEGIS_EXCEPT", except)
+            .environment("AEGIS_FILTER", filter);
+        if self == Self::WithoutBpfLsm {
+            guest = guest.own_lsm_default();
+        }
+        if self == Self::Null {
+            guest = guest.environment("AEGIS_NULL", "1");
+        }
+        if full {
+            guest = guest.environment("AEGIS_FULL", "1");
+        }
+        for program in programs {
+            guest = guest.put(&program.file, format!("/tests/{}", program.name));
+        }
+        guest
+    }
+
+    fn report(self, kernel: &Kernel, outcome: anyhow::Result<Outcome>, filter: &str) -> Counts {
+        answer(format_args!("\n{}\n  {}", self.title(kernel), kernel.identity()));
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                answer(format_args!("  FAILED: {error:#}"));
+                return Counts::one_failure();
+            }
+        };
+        let results = Results::read(&String::from_utf8_lossy(&outcome.output));
+        let seconds = outcome.total.as_secs_f32();
+        let mut counts = if self == Self::Null {
+            report_null_run(&results.tests, seconds)
+        } else {
+            report_tests(&results.tests, seconds)
+        };
+        // A filter may well choose no test of this boot.
+        let nothing_chosen =
+            !filter.is_empty() && results.ended == Some(0) && results.broken.is_empty();
+        let doubt = results.doubt().filter(|_| !nothing_chosen);
+        let broken = outcome.check().err().map(|error| format!("{error:#}"));
+        for fault in doubt.into_iter().chain(broken) {
+            answer(format_args!("  FAILED: {fault}"));
+            counts.failed += 1;
+        }
+        counts
+    }
+}
+
+fn report_tests(tests: &[Test], seconds: f32) -> Counts {
+    let failed: Vec<&Test> = tests.iter().filter(|test| !test.passed).collect();
+    let passed = tests.len() - failed.len();
+    answer(format_args!("  {passed} passed, {} failed, {seconds:.0} s", failed.len()));
+    if let Some(slowest) = tests.iter().max_by(|left, right| left.seconds.total_cmp(&right.seconds))
+    {
+        answer(format_args!("  slowest: {} ({:.1} s)", slowest.name, slowest.seconds));
+    }
+    for test in &failed {
+        answer(format_args!("  FAILED {} ({:.1} s)", test.name, test.seconds));
+        for line in test.output.lines() {
+            answer(format_args!("    {line}"));
+        }
+    }
+    Counts { passed, failed: failed.len() }
+}
+
+/// One answer for the whole run: every test of denial failed, or these did not.
+fn report_null_run(tests: &[Test], seconds: f32) -> Counts {
+    let survivors: Vec<&Test> = tests.iter().filter(|test| test.passed).collect();
+    let noticed = tests.len() - survivors.len();
+    answer(format_args!(
+        "  {noticed} of {} tests of denial noticed that nothing denies, {seconds:.0} s",
+        tests.len()
+    ));
+    for survivor in &survivors {
+        answer(format_args!("  FAILED {}: it passes with nothing enforcing", survivor.name));
+    }
+    let good = survivors.is_empty() && !tests.is_empty();
+    Counts { passed: usize::from(good), failed: usize::from(!survivors.is_empty()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn test(name: &str, passed: bool) -> Test {
+        Test { name: name.to_owned(), passed, seconds: 1.0, output: String::new() }
+    }
+
+    #[test]
+    fn the_null_run_passes_only_if_every_denial_failed() {
+        let good = report_null_run(&[test("denial::a", false), test("denial::b", false)], 1.0);
+        assert_eq!((good.passed, good.failed), (1, 0));
+        let bad = report_null_run(&[test("denial::a", false), test("denial::b", true)], 1.0);
+        assert_eq!((bad.passed, bad.failed), (0, 1));
+        let empty = report_null_run(&[], 1.0);
+        assert_eq!(empty.passed, 0);
+    }
+}
