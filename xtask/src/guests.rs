@@ -76,7 +76,7 @@ pub(crate) fn run(
                 while let Some(&(kernel, boot)) = boots.get(next.fetch_add(1, Ordering::Relaxed)) {
                     note(format_args!("{} …", boot.title(kernel)));
                     let guest = boot.guest(kernel, accel, binary, programs, filter, full);
-                    let outcome = guest.run(&["/guest/run-tests".to_owned()], Show::Nothing);
+                    let outcome = guest.run(&["exec /guest/run-tests".to_owned()], Show::Nothing);
                     // One guest's lines together, whichever ends first.
                     if let Ok(mut counts) = counts.lock() {
                         *counts += boot.report(kernel, outcome, filter);
