@@ -6,7 +6,7 @@
 //! the programs do with maps. So labels, rows and the tree of cgroups can be compared with
 //! [`decide`](crate::decide), which knows none of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aegis_abi::{
     Action, CgroupRow, InodeKey, NameKey, ObjectRow, Rows, generated, hash_cgroup_name, hash_name,
@@ -45,6 +45,14 @@ enum Body {
 
 /// One step of a way: a name, and the inode that stands there.
 type Step = (Vec<u8>, usize);
+
+/// One filesystem's part of a way.
+struct Part<'p> {
+    /// From the filesystem's root, which has no name, to the object or a mount point.
+    steps: Vec<Step>,
+    /// The names that follow beyond that mount point.
+    beyond: Vec<&'p [u8]>,
+}
 
 impl Default for World {
     fn default() -> Self {
@@ -107,12 +115,15 @@ impl World {
 
     /// Moves a name, onto another if that is there.
     pub fn rename(&mut self, from: &[u8], to: &[u8]) -> bool {
-        let inside = to.starts_with(from) && to.get(from.len()).is_none_or(|byte| *byte == b'/');
         let (Some(inode), Some((parent, name))) = (self.inode_at(from), self.parent(to)) else {
             return false;
         };
         let name = name.to_vec();
-        if inside || !self.remove(from) {
+        // A directory cannot be put into itself, by whatever path.
+        if self.way_to_directory(parent).iter().any(|(_, above)| *above == inode) {
+            return false;
+        }
+        if !self.remove(from) {
             return false;
         }
         self.enter(parent, &name, inode);
@@ -224,32 +235,34 @@ impl World {
 
     /// What stands at a path, links not followed, mounts crossed.
     fn inode_at(&self, path: &[u8]) -> Option<usize> {
-        self.way(path)?.pop().map(|steps| steps.last().map(|(_, inode)| *inode)).unwrap_or(None)
+        self.way(path)?.last()?.steps.last().map(|(_, inode)| *inode)
     }
 
-    /// The way to a path: for each mount on it, outermost first, the steps from the root of its
-    /// filesystem. The first step of each has no name.
-    fn way(&self, path: &[u8]) -> Option<Vec<Vec<Step>>> {
-        let mut way = vec![vec![(Vec::new(), ROOT)]];
+    /// The way to a path: a part for each filesystem on it, the outermost first.
+    fn way<'p>(&self, path: &'p [u8]) -> Option<Vec<Part<'p>>> {
+        let names: Vec<&[u8]> = components(path).collect();
+        let mut way = vec![Part { steps: vec![(Vec::new(), ROOT)], beyond: names.clone() }];
         let mut at = Vec::new();
-        for name in components(path) {
-            let steps = way.last_mut()?;
-            let (_, inode) = steps.last()?;
+        for (number, name) in names.iter().enumerate() {
+            let part = way.last_mut()?;
+            let (_, inode) = part.steps.last()?;
             let Body::Directory { entries, .. } = &self.inodes.get(*inode)?.body else {
                 return None;
             };
-            steps.push((name.to_vec(), *entries.get(name)?));
+            part.steps.push((name.to_vec(), *entries.get(*name)?));
+            part.beyond = names.get(number + 1..)?.to_vec();
             at.push(b'/');
             at.extend_from_slice(name);
             if let Some(mounted) = self.mounts.get(&at) {
-                way.push(self.from_root(*mounted));
+                let beyond = part.beyond.clone();
+                way.push(Part { steps: self.way_to_directory(*mounted), beyond });
             }
         }
         Some(way)
     }
 
     /// The steps from the root of a directory's filesystem to it.
-    fn from_root(&self, directory: usize) -> Vec<Step> {
+    fn way_to_directory(&self, directory: usize) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut at = directory;
         while let Some(Inode { body: Body::Directory { above, .. }, .. }) = self.inodes.get(at) {
@@ -340,9 +353,7 @@ pub fn scope_of(rows: &Rows, cgroup: &[u8]) -> u32 {
 }
 
 /// What comes of an open, as the programs decide it; `None` if no rule speaks.
-///
-/// # Panics
-/// Never; a path that is not there gives `None`.
+/// A path that is not there gives `None` too.
 pub fn answer(
     rows: &Rows,
     world: &World,
@@ -391,84 +402,73 @@ struct Walk<'a> {
 }
 
 /// What rows say about one step of a way.
-#[derive(Default)]
 struct Bound {
-    labels: Vec<u32>,
-    /// Whether the name is bound, and not the inode alone.
+    rows: Vec<ObjectRow>,
+    /// Whether a name led to a label, and not the inode alone.
     by_name: bool,
-    nodes: Vec<u32>,
+    /// Whether it lies beyond a mount point.
+    beyond: bool,
 }
 
 impl Walk<'_> {
     /// The labels that count: the nearest in the innermost filesystem, and the nearest of each
     /// filesystem that it is mounted on.
-    fn labels(&self, way: &[Vec<Step>]) -> Vec<u32> {
+    fn labels(&self, way: &[Part<'_>]) -> Vec<u32> {
         let mut labels = Vec::new();
-        let mut above: Vec<u32> = Vec::new();
-        for (number, steps) in way.iter().enumerate() {
+        for (number, part) in way.iter().enumerate() {
             let innermost = number + 1 == way.len();
-            let last = steps.last().map_or(0, |(_, inode)| self.world.key(*inode).dev);
-            let skipped = !self.rows.filesystems.iter().any(|(dev, _)| *dev == last);
-            let bound = self.bind(steps, &above);
-            // Names that are bound below a mount point hold on whatever is mounted there.
-            above = bound.last().map_or_else(Vec::new, |last| last.nodes.clone());
-            if skipped {
-                continue;
-            }
-            for (place, step) in bound.iter().enumerate().rev() {
-                let object = innermost && place + 1 == bound.len();
-                let own: Vec<u32> = step
-                    .labels
-                    .iter()
-                    .copied()
-                    .filter(|label| object || label & DIRECTORY != 0)
-                    .map(|label| label & !DIRECTORY)
-                    .collect();
-                let decides = !own.is_empty() && step.by_name;
-                labels.extend(own);
-                // What is known by its inode alone was moved or linked: what lies above holds too.
-                if decides {
-                    break;
-                }
+            let dev = part.steps.last().map_or(0, |(_, inode)| self.world.key(*inode).dev);
+            if self.rows.filesystems.iter().any(|(known, _)| *known == dev) {
+                self.nearest(&self.bind(part), innermost, &mut labels);
             }
         }
         labels
     }
 
-    /// For each step the labels (marked if they hold beneath) and the nodes of the tree of names.
-    fn bind(&self, steps: &[Step], mounted_on: &[u32]) -> Vec<Bound> {
-        let mut bound: Vec<Bound> = Vec::new();
-        for (name, inode) in steps {
-            let mut here = Bound::default();
-            let named =
-                bound.last().map_or(&[][..], |parent| &parent.nodes).iter().filter_map(|node| {
-                    let hash = hash_name(self.rows.seed, name);
-                    self.names.get(&NameKey { node: *node, kind: generated::AEGIS_NAME, hash })
-                });
-            let named: Vec<ObjectRow> = named.copied().collect();
-            // The root of a filesystem has no name that could be bound.
-            here.by_name = bound.is_empty() || named.iter().any(|row| row.label != 0);
-            let by_inode = self.objects.get(&self.world.key(*inode)).copied();
-            for row in named.into_iter().chain(by_inode) {
-                if row.label != 0 {
-                    let beneath = row.flags & generated::AEGIS_ROW_DIRECTORY != 0;
-                    here.labels.push(row.label | if beneath { DIRECTORY } else { 0 });
-                }
-                if row.node != 0 {
-                    here.nodes.push(row.node);
-                }
+    fn nearest(&self, bound: &[Bound], innermost: bool, labels: &mut Vec<u32>) {
+        for (above, step) in bound.iter().rev().enumerate() {
+            // What is beyond a mount point counts here by its name alone.
+            let object = above == 0 && (innermost || step.beyond);
+            let own = step.rows.iter().filter(|row| {
+                row.label != 0 && (object || row.flags & generated::AEGIS_ROW_DIRECTORY != 0)
+            });
+            let before = labels.len();
+            labels.extend(own.map(|row| row.label));
+            // What is known by its inode alone was moved or linked: what lies above holds as well.
+            if labels.len() > before && step.by_name {
+                return;
             }
-            bound.push(here);
         }
-        if let Some(last) = bound.last_mut() {
-            last.nodes.extend(mounted_on);
+    }
+
+    /// For each step the rows that speak of it.
+    fn bind(&self, part: &Part<'_>) -> Vec<Bound> {
+        let mut bound: Vec<Bound> = Vec::new();
+        for (name, inode) in &part.steps {
+            let mut rows = self.named(bound.last(), name);
+            // The root of a filesystem has no name that could be bound.
+            let by_name = bound.is_empty() || rows.iter().any(|row| row.label != 0);
+            rows.extend(self.objects.get(&self.world.key(*inode)));
+            bound.push(Bound { rows, by_name, beyond: false });
+        }
+        for name in &part.beyond {
+            let rows = self.named(bound.last(), name);
+            bound.push(Bound { rows, by_name: true, beyond: true });
         }
         bound
+    }
+
+    /// The rows of a name below what was bound before it.
+    fn named(&self, parent: Option<&Bound>, name: &[u8]) -> Vec<ObjectRow> {
+        let hash = hash_name(self.rows.seed, name);
+        let nodes: BTreeSet<u32> =
+            parent.into_iter().flat_map(|parent| &parent.rows).map(|row| row.node).collect();
+        let row = |node| self.names.get(&NameKey { node, kind: generated::AEGIS_NAME, hash });
+        nodes.into_iter().filter(|node| *node != 0).filter_map(row).copied().collect()
     }
 }
 
 const ROOT: usize = 0;
-const DEEPEST: usize = 8;
-const DIRECTORY: u32 = 1 << 31;
+const DEEPEST: usize = 6;
 const EXT4: u64 = 0xef53;
 const TMPFS: u64 = 0x0102_1994;

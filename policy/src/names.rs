@@ -53,7 +53,7 @@ impl NameFault {
 
 /// A path of an object, as written, becomes bytes.
 pub(crate) fn parse_object(text: &str) -> Result<Object, NameFault> {
-    let parts = parse_path(text, "object")?;
+    let parts = parse_path(text, "the path of an object")?;
     if parts.iter().any(|part| part.star.is_some()) {
         return Err(NameFault::new(
             "objects have no patterns",
@@ -140,7 +140,8 @@ impl CgroupPattern {
     }
 }
 
-fn escape_star(name: &[u8]) -> String {
+/// A name where a star would be a pattern.
+pub(crate) fn escape_star(name: &[u8]) -> String {
     escape(name).replace('*', "%2A")
 }
 
@@ -161,7 +162,7 @@ pub(crate) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The path of a cgroup, as written, becomes a pattern.
 pub(crate) fn parse_cgroup(text: &str) -> Result<CgroupPattern, NameFault> {
-    let parts = parse_path(text, "cgroup")?;
+    let parts = parse_path(text, "the path of a cgroup")?;
     if parts.is_empty() {
         return Err(NameFault::new(
             "a workload cannot be the root cgroup, which holds every process",
@@ -215,7 +216,7 @@ fn parse_path(text: &str, what: &str) -> Result<Vec<Part>, NameFault> {
         } else {
             format!("write {:?}", format!("/{text}"))
         };
-        return Err(NameFault::new(format!("the path of a {what} must begin with /"), help));
+        return Err(NameFault::new(format!("{what} must begin with /"), help));
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if rest.is_empty() && text != "//" {
@@ -261,7 +262,7 @@ fn parse_component(component: &str, path: &str) -> Result<Part, NameFault> {
     if part.bytes.len() > limits::COMPONENT_BYTES {
         return Err(NameFault::new(
             format!(
-                "a name of {} bytes: no file system takes more than {}",
+                "a name of {} bytes: no filesystem takes more than {}",
                 part.bytes.len(),
                 limits::COMPONENT_BYTES
             ),

@@ -6,7 +6,10 @@
 
 use aegis_abi::Access;
 
-use crate::{Accesses, names::CgroupPattern};
+use crate::{
+    Accesses,
+    names::{self, CgroupPattern},
+};
 
 /// One policy text, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +114,7 @@ impl Object {
 
     /// The object as a policy would write it.
     pub fn written(&self) -> String {
-        let mut written = crate::escape(&self.path);
+        let mut written = names::escape_star(&self.path);
         if self.directory && self.path != b"/" {
             written.push('/');
         }

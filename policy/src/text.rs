@@ -24,15 +24,21 @@ pub fn parse(source: Source<'_>) -> (Option<Policy>, Vec<Diagnostic>) {
     }
     let (root, faults) = DeTable::parse_recoverable(source.text);
     let mut reader = Reader { diagnostics: Vec::new() };
+    // What stands behind a fault of syntax may have lost its table, and what is missing may be there.
+    let broken =
+        faults.iter().filter(|fault| fault.message() != TWICE).filter_map(toml::de::Error::span);
+    let broken = broken.map(|span| span.start).min();
+    let draft = reader.draft(&root, broken.is_some());
+    reader.diagnostics.retain(|known| broken.is_none_or(|broken| known.span.end <= broken));
     for fault in &faults {
         let span = fault.span().unwrap_or(0..0);
-        reader.say(Diagnostic::error(span, fault.message().to_owned()).help(TOML_HELP));
+        reader.say(match fault.message() {
+            TWICE => Diagnostic::error(span, "this key was there before").help("leave one out"),
+            message => Diagnostic::error(span, message.to_owned()).help(TOML_HELP),
+        });
     }
-    // What stands behind a syntax error may have lost its table, and what is missing may be there.
-    let broken = !faults.is_empty();
-    let draft = reader.draft(&root, broken);
     let mut diagnostics = reader.diagnostics;
-    let policy = (!broken).then(|| check::check(source, draft, &mut diagnostics)).flatten();
+    let policy = broken.is_none().then(|| check::check(source, draft, &mut diagnostics)).flatten();
     diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.severity));
     diagnostics.dedup();
     shorten(&mut diagnostics);
@@ -253,6 +259,7 @@ impl Reader {
 
     fn access(&mut self, value: &Spanned<DeValue<'_>>) -> Accesses {
         let mut accesses = Accesses::NONE;
+        let mut unknown = false;
         for word in self.paths(value, "access", |word| Ok(word.to_owned())) {
             match aegis_abi::Access::ALL.into_iter().find(|access| access.name() == word.value) {
                 Some(access) if accesses.contains(access) => self.say(Diagnostic::warning(
@@ -261,6 +268,7 @@ impl Reader {
                 )),
                 Some(access) => accesses = accesses.with(access),
                 None => {
+                    unknown = true;
                     let known = aegis_abi::Access::ALL.into_iter().map(aegis_abi::Access::name);
                     let help = suggestion(&word.value, known)
                         .unwrap_or_else(|| "write \"read\", \"write\" or \"exec\"".to_owned());
@@ -269,7 +277,8 @@ impl Reader {
                 }
             }
         }
-        accesses
+        // Of a list that was not understood nothing more is said.
+        if unknown { Accesses::all() } else { accesses }
     }
 
     fn reason(&mut self, value: &Spanned<DeValue<'_>>) -> Option<String> {
@@ -478,6 +487,9 @@ fn distance(one: &str, other: &str) -> usize {
     }
     row.last().copied().unwrap_or(usize::MAX)
 }
+
+/// What the parser says of a key that a table has already.
+const TWICE: &str = "duplicate key";
 
 const TOML_HELP: &str = "a policy is written in TOML: https://toml.io/en/v1.0.0";
 
