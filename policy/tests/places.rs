@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a host shows, and what is bound because of it: links, mounts, kinds, sizes.
+
+use std::time::Instant;
+
+use aegis_abi::{Access, Action, Rows};
+use aegis_policy::{
+    Accesses, BuiltIn, CompileError, LowerError, Mode, ObjectState, Places, PolicySet, Question,
+    Ruleset, Source, compile, decide, explain, lower,
+    model::{World, answer},
+    parse, resolve,
+};
+
+const CGROUP: &[u8] = b"/app";
+
+fn text(objects: &[&str], except: &[&str]) -> String {
+    let except = if except.is_empty() { String::new() } else { format!("except = {except:?}\n") };
+    format!(
+        "schema = 1\nname = \"test\"\nversion = 1\n[workloads.app]\ncgroups = [\"/app\"]\n\
+         [[rules]]\nid = \"rule\"\nworkloads = [\"app\"]\naction = \"deny\"\n\
+         objects = {objects:?}\n{except}reason = \"test\"\n"
+    )
+}
+
+fn set(texts: &[String]) -> PolicySet {
+    let mut set = PolicySet::new();
+    for (number, text) in texts.iter().enumerate() {
+        let (policy, diagnostics) = parse(Source { name: "test", text });
+        let mut policy = policy.unwrap_or_else(|| panic!("{diagnostics:#?}"));
+        policy.name = format!("test-{number}");
+        set.insert(policy, Mode::Enforce);
+    }
+    set
+}
+
+fn built_in() -> BuiltIn {
+    BuiltIn { proof_directory: b"/run/aegisbpf/proof".to_vec() }
+}
+
+fn rules(objects: &[&str], except: &[&str]) -> Ruleset {
+    compile(&set(&[text(objects, except)]), &built_in()).unwrap()
+}
+
+fn bind(ruleset: &Ruleset, world: &World) -> (Places, Rows) {
+    let places = resolve(ruleset, &mut world.clone()).unwrap();
+    let rows = lower(ruleset, &places, 42).unwrap();
+    (places, rows)
+}
+
+fn denied(rows: &Rows, world: &World, path: &str) -> bool {
+    let decision = answer(rows, world, CGROUP, path.as_bytes(), Access::Read.into());
+    decision.is_some_and(|decision| decision.action == Action::Deny)
+}
+
+fn world(paths: &[&str]) -> World {
+    let mut world = World::new();
+    for path in paths {
+        match path.strip_suffix('/') {
+            Some(directory) => assert!(world.make_directory(directory.as_bytes())),
+            None => assert!(world.make_file(path.as_bytes())),
+        }
+    }
+    world
+}
+
+#[test]
+fn links_are_followed_and_their_names_stay_bound() {
+    let mut world = world(&["/data/real/", "/data/real/key", "/srv/"]);
+    assert!(world.make_link(b"/srv/one", b"../data/./two"));
+    assert!(world.make_link(b"/data/two", b"/data/real"));
+    let ruleset = rules(&["/srv/one/key"], &[]);
+    let (places, rows) = bind(&ruleset, &world);
+    let place = places.iter().find(|place| place.object.path == b"/srv/one/key").unwrap();
+    assert_eq!(place.canonical, b"/data/real/key");
+    assert!(matches!(place.state, ObjectState::Bound(_)));
+    assert_eq!(place.links.len(), 2);
+    assert!(denied(&rows, &world, "/data/real/key"));
+
+    // A directory takes the place of the first link.
+    assert!(world.remove(b"/srv/one") && world.make_directory(b"/srv/one"));
+    assert!(world.make_file(b"/srv/one/key"));
+    assert!(denied(&rows, &world, "/srv/one/key"));
+    assert!(world.make_file(b"/srv/one/other") && !denied(&rows, &world, "/srv/one/other"));
+}
+
+#[test]
+fn links_that_never_end_are_refused() {
+    let mut world = world(&["/a/"]);
+    assert!(world.make_link(b"/a/x", b"y") && world.make_link(b"/a/y", b"x"));
+    let errors = resolve(&rules(&["/a/x"], &[]), &mut world).unwrap_err();
+    let [error] = errors.as_slice() else { panic!("{errors:?}") };
+    assert_eq!(error.fault.to_string(), "more than 40 symbolic links on the way");
+}
+
+#[test]
+fn what_does_not_exist_is_pending_and_denied_when_it_appears() {
+    let mut world = world(&["/srv/"]);
+    let ruleset = rules(&["/srv/app/secrets/key", "/opt/tool/"], &[]);
+    let (places, rows) = bind(&ruleset, &world);
+    let missing = |path: &[u8]| {
+        let place = places.iter().find(|place| place.object.path == path).unwrap();
+        match &place.state {
+            ObjectState::Pending { missing } => missing.clone(),
+            ObjectState::Bound(_) => Vec::new(),
+        }
+    };
+    assert_eq!(missing(b"/srv/app/secrets/key"), b"/srv/app");
+    assert_eq!(missing(b"/opt/tool"), b"/opt");
+    assert!(world.make_directory(b"/srv/app/secrets") && world.make_file(b"/srv/app/secrets/key"));
+    assert!(world.make_directory(b"/opt/tool/bin") && world.make_file(b"/opt/tool/bin/run"));
+    assert!(denied(&rows, &world, "/srv/app/secrets/key"));
+    assert!(denied(&rows, &world, "/opt/tool/bin/run"));
+}
+
+#[test]
+fn files_and_directories_must_be_written_as_what_they_are() {
+    let mut world = world(&["/srv/", "/etc/", "/etc/shadow"]);
+    let errors = resolve(&rules(&["/srv", "/etc/shadow/"], &[]), &mut world).unwrap_err();
+    let told: Vec<String> =
+        errors.iter().map(|error| format!("{error}: {}; {}", error.fault, error.hint())).collect();
+    assert_eq!(
+        told,
+        [
+            "policy test-0, rule rule (line 6): object /etc/shadow/: it is a file, and written as \
+             a directory; write /etc/shadow",
+            "policy test-0, rule rule (line 6): object /srv: it is a directory, and written as a \
+             file; write /srv/ for it and everything beneath",
+        ]
+    );
+}
+
+#[test]
+fn the_root_of_a_filesystem_beneath_a_directory_is_bound() {
+    let mut world = world(&["/srv/data/"]);
+    assert!(world.mount(b"/srv/data") && world.make_file(b"/srv/data/file"));
+    let (places, rows) = bind(&rules(&["/srv/"], &[]), &world);
+    assert_eq!(places.mounts().collect::<Vec<_>>(), [b"/srv/data"]);
+    let devices: Vec<u32> = rows.filesystems.iter().map(|(dev, _)| *dev).collect();
+    assert_eq!(devices.len(), 2, "the filesystem of the directory and the one beneath");
+    let mounted = rows.objects.iter().find(|(key, _)| key.dev == devices[1]).unwrap();
+    assert!(mounted.1.label != 0 && mounted.1.flags != 0);
+    assert!(denied(&rows, &world, "/srv/data/file"));
+}
+
+#[test]
+fn one_directory_at_two_paths_has_the_names_of_both() {
+    let mut world = world(&["/a/", "/b/"]);
+    assert!(world.bind(b"/a", b"/b"));
+    let (_, rows) = bind(&rules(&["/a/x", "/b/y"], &[]), &world);
+    assert!(world.make_file(b"/a/x") && world.make_file(b"/a/y") && world.make_file(b"/a/z"));
+    for path in ["/a/x", "/a/y", "/b/x", "/b/y"] {
+        assert!(denied(&rows, &world, path), "{path}");
+    }
+    assert!(!denied(&rows, &world, "/a/z"));
+}
+
+#[test]
+fn an_exception_is_allowed_by_its_name_and_not_by_another() {
+    let mut world = world(&["/srv/", "/srv/secret", "/srv/public"]);
+    let ruleset = rules(&["/srv/"], &["/srv/public"]);
+    let (_, rows) = bind(&ruleset, &world);
+    assert!(denied(&rows, &world, "/srv/secret") && !denied(&rows, &world, "/srv/public"));
+    assert!(world.rename(b"/srv/public", b"/srv/other"));
+    assert!(denied(&rows, &world, "/srv/other"));
+}
+
+#[test]
+fn an_explanation_names_what_excepts_and_what_decides() {
+    let ruleset = rules(&["/srv/"], &["/srv/public/"]);
+    let places = Places::as_written(&ruleset);
+    let ask = |cgroup: &[u8], path: &[u8]| {
+        let paths = [path.to_vec()];
+        explain(&ruleset, &places, &Question { cgroup, paths: &paths, accesses: Accesses::all() })
+    };
+    let inside = ask(b"/app/child", b"/srv/x");
+    assert!(inside.matches[0].decides && inside.matches[0].object == "/srv/");
+    assert_eq!(inside.decision.unwrap().access, Access::Read);
+    let excepted = ask(b"/app", b"/srv/public/x");
+    assert_eq!(excepted.matches[0].excepted.as_deref(), Some("/srv/public/"));
+    assert!(excepted.decision.is_none());
+    let outside = ask(b"/other", b"/srv/x");
+    assert!(!outside.matches[0].selects && outside.decision.is_none());
+}
+
+#[test]
+fn nothing_depends_on_the_order_of_policies_or_on_anything_but_the_seed() {
+    let texts = [text(&["/a/", "/b"], &["/a/x"]), text(&["/b", "/c/"], &[])];
+    let world = world(&["/a/", "/a/x", "/b"]);
+    let one = set(&texts);
+    let mut other = PolicySet::new();
+    for (policy, mode) in one.iter().collect::<Vec<_>>().into_iter().rev() {
+        other.insert(policy.clone(), mode);
+    }
+    let rows = |set: &PolicySet, seed| {
+        let ruleset = compile(set, &built_in()).unwrap();
+        let places = resolve(&ruleset, &mut world.clone()).unwrap();
+        lower(&ruleset, &places, seed).unwrap()
+    };
+    assert_eq!(rows(&one, 1), rows(&other, 1));
+    assert_ne!(rows(&one, 1).names, rows(&one, 2).names);
+}
+
+#[test]
+fn a_hundred_thousand_objects_become_rows_in_seconds() {
+    let mut world = World::new();
+    let mut objects = Vec::new();
+    for directory in 0..100 {
+        let path = format!("/data/{directory}");
+        assert!(world.make_directory(path.as_bytes()));
+        for file in 0..1000 {
+            objects.push(format!("{path}/{file}"));
+            if file % 2 == 0 {
+                assert!(world.make_file(objects.last().unwrap().as_bytes()));
+            }
+        }
+    }
+    let objects: Vec<&str> = objects.iter().map(String::as_str).collect();
+    let started = Instant::now();
+    let ruleset = rules(&objects, &[]);
+    let places = resolve(&ruleset, &mut world).unwrap();
+    let rows = lower(&ruleset, &places, 9).unwrap();
+    assert!(started.elapsed().as_secs() < 60, "even without optimisation: {:?}", started.elapsed());
+    assert!(rows.names.len() > 100_000 && rows.objects.len() > 50_000 && rows.labels < 10);
+    assert!(world.asked() < 100_200, "{} questions", world.asked());
+    assert!(denied(&rows, &world, "/data/7/8"));
+}
+
+#[test]
+fn a_thousand_workloads_and_four_thousand_labels_fit_into_one_set() {
+    let mut text = "schema = 1\nname = \"large\"\nversion = 1\n".to_owned();
+    for workload in 0..1000 {
+        text += &format!("[workloads.w{workload}]\ncgroups = [\"/w{workload}\"]\n");
+    }
+    for rule in 0..4096 {
+        text += &format!(
+            "[[rules]]\nid = \"r{rule}\"\nworkloads = [\"w{}\"]\naction = \"deny\"\n\
+             objects = [\"/o{rule}\"]\nreason = \"one label each\"\n",
+            rule % 1000
+        );
+    }
+    let ruleset = compile(&set(&[text]), &built_in()).unwrap();
+    let rows = lower(&ruleset, &Places::as_written(&ruleset), 3).unwrap();
+    assert!(rows.labels > 4096 && rows.scopes > 1000);
+    let question = [b"/o4095".to_vec()];
+    let asked = Question { cgroup: b"/w95/x", paths: &question, accesses: Access::Read.into() };
+    let decision = decide(&ruleset, &Places::as_written(&ruleset), &asked).unwrap();
+    assert_eq!(ruleset.rule(decision.rule).unwrap().rule.id, "r4095");
+}
+
+#[test]
+fn what_is_beyond_a_limit_is_refused_by_name_and_number() {
+    let many: Vec<String> = (0..1001).map(|_| text(&["/x"], &[])).collect();
+    let errors = compile(&set(&many), &built_in()).unwrap_err();
+    assert_eq!(errors, [CompileError::TooMany { what: "policies", count: 1001, limit: 1000 }]);
+
+    // Prefixes and suffixes that all meet in one directory.
+    let cgroups = |kind: &dyn Fn(u32) -> String| {
+        (0..300).map(|number| format!("{:?}", kind(number))).collect::<Vec<_>>().join(", ")
+    };
+    let (before, after) = (cgroups(&|n| format!("/p{n:03}*")), cgroups(&|n| format!("/*s{n:03}")));
+    let wide = text(&["/x"], &[]).replace("\"/app\"", &format!("{before}, {after}"));
+    assert_eq!(compile(&set(&[wide]), &built_in()).unwrap_err(), [CompileError::CgroupRows]);
+
+    // A label for each of too many directories, one in the other's rules.
+    let mut nested = text(&["/x"], &[]);
+    for rule in 0..8200 {
+        nested += &format!(
+            "[[rules]]\nid = \"r{rule}\"\nworkloads = [\"app\"]\naction = \"deny\"\n\
+             objects = [\"/o{rule}\"]\nreason = \"one label each\"\n"
+        );
+    }
+    let ruleset = compile(&set(&[nested]), &built_in()).unwrap();
+    let refused = lower(&ruleset, &Places::as_written(&ruleset), 3).unwrap_err();
+    assert_eq!(refused, LowerError::Labels);
+    assert_eq!(refused.to_string(), "rules hold on objects in more than 8191 combinations");
+}
