@@ -13,6 +13,7 @@ mod demo;
 mod deps;
 mod disk;
 mod dist;
+mod fuzz;
 mod guest;
 mod guests;
 mod initramfs;
@@ -64,6 +65,8 @@ enum Verb {
     },
     /// Check and test everything, guests included.
     Test(test::Arguments),
+    /// Run each fuzz target for a while.
+    Fuzz(fuzz::Arguments),
     /// Check the house rules: sizes, licences, promises with tests.
     Rules,
     /// Check which crate names which, and how many there are.
@@ -109,6 +112,7 @@ fn run(verb: &Verb) -> anyhow::Result<i32> {
         }
         Verb::Demo { here, kernel } => demo::run(*here, kernel),
         Verb::Test(arguments) => test::run(arguments),
+        Verb::Fuzz(arguments) => Ok(faults(&fuzz::fuzz(arguments)?)),
         Verb::Rules => Ok(faults(&rules::check()?)),
         Verb::Deps => Ok(faults(&deps::check()?)),
         Verb::Abi { check } => {
