@@ -45,7 +45,7 @@ pub use lower::{LowerError, lower};
 pub use names::{CgroupPattern, NamePattern, escape};
 pub use places::{ObjectState, Place, Places};
 pub use policy::{Object, Policy, Rule, RuleAction, Who, Workload};
-pub use resolve::{Component, Found, Host, HostError, Kind, ObjectError, resolve};
+pub use resolve::{Component, Found, Host, HostError, Kind, ObjectError, ObjectFault, resolve};
 pub use rules::{BuiltIn, CompileError, NumberedRule, NumberedWorkload, Ruleset, compile};
 pub use set::{Mode, PolicySet};
 pub use text::parse;

@@ -9,7 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aegis_abi::{
-    Action, CgroupRow, InodeKey, NameKey, ObjectRow, Rows, generated, hash_cgroup_name, hash_name,
+    Access, Action, CgroupRow, InodeKey, NameKey, ObjectRow, Rows, Verdict, generated,
+    hash_cgroup_name, hash_name,
 };
 
 use crate::{
@@ -353,7 +354,6 @@ pub fn scope_of(rows: &Rows, cgroup: &[u8]) -> u32 {
 }
 
 /// What comes of an open, as the programs decide it; `None` if no rule speaks.
-/// A path that is not there gives `None` too.
 pub fn answer(
     rows: &Rows,
     world: &World,
@@ -361,35 +361,41 @@ pub fn answer(
     path: &[u8],
     accesses: Accesses,
 ) -> Option<Decision> {
-    if cgroup == BuiltIn::EXEMPT_CGROUP.as_bytes() {
-        return None;
-    }
     let scope = scope_of(rows, cgroup);
-    if scope == 0 {
+    if scope == 0 || cgroup == BuiltIn::EXEMPT_CGROUP.as_bytes() {
         return None;
     }
+    labels_of(rows, world, path)
+        .into_iter()
+        .filter_map(|label| verdict(rows, scope, label))
+        .filter_map(|verdict| strongest(verdict, accesses))
+        .min_by_key(|decision| (decision.action, decision.rule, decision.access))
+}
+
+/// The labels that a walk from a path finds, in no order; none if nothing stands there.
+pub fn labels_of(rows: &Rows, world: &World, path: &[u8]) -> BTreeSet<u32> {
     let walk = Walk {
         rows,
         world,
         objects: rows.objects.iter().map(|(key, row)| (*key, *row)).collect(),
         names: rows.names.iter().map(|(key, row)| (*key, *row)).collect(),
     };
-    let mut weighed = walk.labels(&world.way(path)?);
-    weighed.sort_unstable();
-    weighed.dedup();
-    let verdicts = weighed.into_iter().filter_map(|label| {
-        rows.verdicts.get(scope as usize * rows.labels as usize + label as usize)
-    });
-    verdicts
-        .flat_map(|verdict| {
-            let asked = move |action: Action| {
-                accesses.iter().filter_map(move |access| {
-                    let rule = *verdict.rule.get(action.index())?.get(access.index())?;
-                    (rule != 0).then_some(Decision { action, rule, access })
-                })
-            };
-            Action::ALL.into_iter().flat_map(asked)
-        })
+    world.way(path).map_or_else(BTreeSet::new, |way| walk.labels(&way).into_iter().collect())
+}
+
+/// One scope's answer for one label.
+pub fn verdict(rows: &Rows, scope: u32, label: u32) -> Option<&Verdict> {
+    rows.verdicts.get(scope as usize * rows.labels as usize + label as usize)
+}
+
+fn strongest(verdict: &Verdict, accesses: Accesses) -> Option<Decision> {
+    let decision = |action: Action, access: Access| {
+        let rule = *verdict.rule.get(action.index())?.get(access.index())?;
+        (rule != 0).then_some(Decision { action, rule, access })
+    };
+    Action::ALL
+        .into_iter()
+        .flat_map(|action| accesses.iter().filter_map(move |access| decision(action, access)))
         .min_by_key(|decision| (decision.action, decision.rule, decision.access))
 }
 

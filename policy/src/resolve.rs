@@ -123,6 +123,9 @@ impl Resolver<'_> {
         }
         let mut weaker = Vec::new();
         self.check_case(&object, named, way.end, &mut weaker)?;
+        if component.is_some_and(|component| component.kind == Kind::Other) {
+            weaker.push(ANOTHER_NODE);
+        }
 
         let mut nodes = way.by_name;
         nodes.retain(|node| *node != way.end);
@@ -155,7 +158,14 @@ impl Resolver<'_> {
         let mut links = Vec::new();
         let mut rest: VecDeque<Vec<u8>> = components(path).map(<[u8]>::to_vec).collect();
         let mut at = ROOT;
-        while let Some(name) = rest.pop_front() {
+        let mut after_link = false;
+        while !rest.is_empty() {
+            // What follows a link is a path of its own once it has no detours.
+            if after_link && !rest.iter().any(|name| matches!(name.as_slice(), b"." | b"..")) {
+                by_name.push(rest.iter().fold(at, |at, name| self.places.child(at, name)));
+                after_link = false;
+            }
+            let Some(name) = rest.pop_front() else { break };
             match name.as_slice() {
                 b"." => continue,
                 b".." => {
@@ -182,9 +192,7 @@ impl Resolver<'_> {
             for name in components(&target).collect::<Vec<_>>().into_iter().rev() {
                 rest.push_front(name.to_vec());
             }
-            if !rest.iter().any(|name| matches!(name.as_slice(), b"." | b"..")) {
-                by_name.push(rest.iter().fold(at, |at, name| self.places.child(at, name)));
-            }
+            after_link = true;
         }
         Ok(Way { end: at, by_name, links })
     }
@@ -380,6 +388,8 @@ pub enum ObjectFault {
     #[error(transparent)]
     Host(HostError),
 }
+
+const ANOTHER_NODE: &str = "a device, socket or pipe: what it leads to can have other nodes";
 
 const ONE_SPELLING: &str =
     "its directory does not tell upper from lower case: replaced, it is bound in one spelling only";

@@ -3,6 +3,7 @@
 //!
 //! Sets of policies, hosts, changes to hosts and questions are generated; `decide` never sees a
 //! label, and the model never sees a rule.
+#![allow(clippy::expect_used, reason = "tests may")]
 
 use aegis_abi::Access;
 use aegis_policy::{

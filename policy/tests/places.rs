@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a host shows, and what is bound because of it: links, mounts, kinds, sizes.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may")]
 
 use std::time::Instant;
 
@@ -81,6 +82,21 @@ fn links_are_followed_and_their_names_stay_bound() {
     assert!(world.make_file(b"/srv/one/key"));
     assert!(denied(&rows, &world, "/srv/one/key"));
     assert!(world.make_file(b"/srv/one/other") && !denied(&rows, &world, "/srv/one/other"));
+
+    // And of the second, which the policy does not name.
+    assert!(world.remove(b"/data/two") && world.make_directory(b"/data/two"));
+    assert!(world.make_file(b"/data/two/key") && denied(&rows, &world, "/data/two/key"));
+}
+
+#[test]
+fn as_many_links_are_followed_as_the_kernel_follows() {
+    let mut world = world(&["/0"]);
+    for link in 1..=41 {
+        let (name, content) = (format!("/{link}"), (link - 1).to_string());
+        assert!(world.make_link(name.as_bytes(), content.as_bytes()));
+    }
+    assert!(resolve(&rules(&["/40"], &[]), &mut world).is_ok());
+    assert!(resolve(&rules(&["/41"], &[]), &mut world).is_err());
 }
 
 #[test]
@@ -152,6 +168,10 @@ fn one_directory_at_two_paths_has_the_names_of_both() {
         assert!(denied(&rows, &world, path), "{path}");
     }
     assert!(!denied(&rows, &world, "/a/z"));
+
+    // Where no name leads to it any more, the directory itself still knows both.
+    assert!(world.rename(b"/a", b"/c"));
+    assert!(denied(&rows, &world, "/c/x") && denied(&rows, &world, "/c/y"));
 }
 
 #[test]
