@@ -42,23 +42,52 @@ static __always_inline found found_both(found first, found second)
 	return (first & 0xffffff) | (second & 0xffffff) << 24 | incomplete;
 }
 
+/* A whole name and its key would not fit on the stack: pieces of 31 bytes and a NUL. */
+__noinline u64 name_hash(u64 name, u64 seed)
+{
+	u64 hash = seed;
+
+	for (int i = 0; i * 31 <= AEGIS_NAME_MAX; i++) {
+		u64 piece[4] = {};
+		long size =
+			bpf_probe_read_kernel_str(piece, sizeof(piece), (void *)(name + i * 31));
+
+		for (int word = 0; word < 4; word++)
+			hash = aegis_hash_word(hash, piece[word]);
+		if (size < (long)sizeof(piece))
+			break;
+	}
+	return hash;
+}
+
 /* The row of a name below a node of the tree of paths; NULL if it is not bound. */
 static __always_inline struct aegis_object_row *name_row(void *names, u64 seed, u32 node,
 							 const unsigned char *name)
 {
-	struct aegis_name_key key = {.node = node, .kind = AEGIS_NAME, .hash = seed};
+	struct aegis_name_key key = {
+		.node = node,
+		.kind = AEGIS_NAME,
+		.hash = name_hash((u64)name, seed),
+	};
 
-	/* A whole name and its key would not fit on the stack: pieces of 31 bytes and a NUL. */
-	for (int i = 0; i * 31 <= AEGIS_NAME_MAX; i++) {
-		u64 piece[4] = {};
-		long size = bpf_probe_read_kernel_str(piece, sizeof(piece), name + i * 31);
-
-		for (int word = 0; word < 4; word++)
-			key.hash = aegis_hash_word(key.hash, piece[word]);
-		if (size < (long)sizeof(piece))
-			break;
-	}
 	return bpf_map_lookup_elem(names, &key);
+}
+
+/* The entry of the directory `top` on the way to `bottom` below it; 0 if `bottom` is not below. */
+__noinline u64 child_towards(u64 top, u64 bottom)
+{
+	struct dentry *child = (void *)bottom;
+
+	for (int i = 0; i < AEGIS_WALK_MAX; i++) {
+		struct dentry *parent = BPF_CORE_READ(child, d_parent);
+
+		if ((u64)parent == top)
+			return (u64)child;
+		if (parent == child)
+			return 0;
+		child = parent;
+	}
+	return 0;
 }
 
 /*
@@ -77,27 +106,22 @@ __noinline u64 descend(u32 slot, u64 bottom, u64 top, u32 node)
 	if (!generation || !rows)
 		return FOUND_INCOMPLETE;
 	for (int level = 0; level < DESCEND_MAX; level++) {
-		struct dentry *child = (void *)bottom;
 		struct aegis_object_row *row;
+		struct dentry *child;
+		bool object;
 
 		if (!node || bottom == top)
 			return nearest;
-		for (int i = 0; i < AEGIS_WALK_MAX; i++) {
-			struct dentry *parent = BPF_CORE_READ(child, d_parent);
-
-			if ((u64)parent == top)
-				break;
-			if (parent == child)
-				return FOUND_INCOMPLETE; /* moved meanwhile: not below `top` any
-							    more */
-			child = parent;
-		}
+		child = (void *)child_towards(top, bottom);
+		if (!child)
+			return nearest | FOUND_INCOMPLETE; /* too deep, or moved meanwhile */
 		row = name_row(rows, generation->seed, node, BPF_CORE_READ(child, d_name.name));
 		if (!row)
 			return nearest;
-		if (row->label && (row->flags & AEGIS_ROW_DIRECTORY || (u64)child == bottom))
-			nearest = found_one(row->label, (u64)child == bottom ? AEGIS_WHY_NAME
-									     : AEGIS_WHY_DIRECTORY);
+		object = (u64)child == bottom;
+		if (row->label && (object || row->flags & AEGIS_ROW_DIRECTORY))
+			nearest = found_one(row->label,
+					    object ? AEGIS_WHY_NAME : AEGIS_WHY_DIRECTORY);
 		node = row->node;
 		top = (u64)child;
 	}
@@ -138,6 +162,7 @@ static __always_inline found walk(const bool direct, u32 slot, struct dentry *de
 	void *by_name = bpf_map_lookup_elem(&names, &slot);
 	bool is_object = direct || below == bottom;
 	struct aegis_inode_key key = {};
+	struct super_block *super;
 	struct dentry *child = dentry;
 	struct aegis_object_row *row, *name;
 	found labels = unknown_zero;
@@ -148,7 +173,8 @@ static __always_inline found walk(const bool direct, u32 slot, struct dentry *de
 
 	/* The object itself, or what stands in its place on this side of the mount. */
 	key.ino = FIELD(direct, inode, i_ino);
-	key.dev = FIELD(direct, inode, i_sb->s_dev);
+	super = FIELD(direct, inode, i_sb);
+	key.dev = FIELD(direct, super, s_dev);
 	key.generation = FIELD(direct, inode, i_generation);
 	row = bpf_map_lookup_elem(by_inode, &key);
 	if (row) {
@@ -169,7 +195,7 @@ static __always_inline found walk(const bool direct, u32 slot, struct dentry *de
 		if (parent == child) {
 			/* The root; but that of a handle without a connection to its tree is none.
 			 */
-			if (child != mount_root && child != FIELD(direct, child, d_sb->s_root))
+			if (child != mount_root && child != FIELD(direct, super, s_root))
 				labels |= FOUND_INCOMPLETE;
 			return labels;
 		}
@@ -218,6 +244,14 @@ static __always_inline found walk(const bool direct, u32 slot, struct dentry *de
 		child = parent;
 	}
 	return labels | FOUND_INCOMPLETE; /* deeper than we climb */
+}
+
+/* From an object that was just opened. A function, so that its stack is not its caller's as well.
+ */
+static __noinline found walk_object(u32 slot, struct dentry *dentry, struct inode *inode,
+				    struct dentry *mount_root)
+{
+	return walk(/* direct= */ true, slot, dentry, inode, mount_root, 0, 0);
 }
 
 /* The same from a place that is only known as a number: a mount point, or another name. */

@@ -6,12 +6,16 @@
 #ifndef AEGIS_REPORT_H
 #define AEGIS_REPORT_H
 
-/* Room in an event for a path: `size` bytes, and one name more. */
+/*
+ * One path of an event. How much is written stands in the event itself: read back from there it is
+ * any number to the verifier, which would otherwise follow every length of every name.
+ */
 struct path_buffer {
-	u8 *bytes;
+	u8 *bytes; /* room for `size` bytes and one name more */
 	u32 size;
-	u32 used;
-	bool truncated;
+	u32 *used;
+	u32 *truncated;
+	u32 truncated_bit;
 };
 
 static __always_inline struct mount *mount_of(const struct vfsmount *vfsmount)
@@ -20,17 +24,18 @@ static __always_inline struct mount *mount_of(const struct vfsmount *vfsmount)
 }
 
 /* Appends one component. False: there is no room for more. */
-static __always_inline bool put_name(struct path_buffer *path, const unsigned char *name)
+static __always_inline bool put_name(const struct path_buffer *path, const unsigned char *name)
 {
+	u32 used = *path->used;
 	long size;
 
-	if (path->used > path->size) {
-		path->truncated = true;
+	if (used > path->size) {
+		*path->truncated |= path->truncated_bit;
 		return false;
 	}
-	size = bpf_probe_read_kernel_str(path->bytes + path->used, AEGIS_NAME_MAX + 1, name);
-	if (size > 0 && size <= AEGIS_NAME_MAX + 1)
-		path->used += size;
+	size = bpf_probe_read_kernel_str(path->bytes + used, AEGIS_NAME_MAX + 1, name);
+	if (size > 0)
+		*path->used = used + size;
 	return true;
 }
 
@@ -40,7 +45,7 @@ static __always_inline bool put_name(struct path_buffer *path, const unsigned ch
  */
 enum { PATH_COMPONENTS_MAX = 64 };
 
-static __always_inline void put_path(const bool direct, struct path_buffer *path,
+static __always_inline void put_path(const bool direct, const struct path_buffer *path,
 				     struct dentry *dentry, struct vfsmount *vfsmount)
 {
 	struct dentry *mount_root = FIELD(direct, vfsmount, mnt_root);
@@ -55,7 +60,7 @@ static __always_inline void put_path(const bool direct, struct path_buffer *path
 			return;
 		dentry = parent;
 	}
-	path->truncated = true;
+	*path->truncated |= path->truncated_bit;
 	return;
 
 crossing:
@@ -80,10 +85,10 @@ crossing:
 			return;
 		dentry = parent;
 	}
-	path->truncated = true;
+	*path->truncated |= path->truncated_bit;
 }
 
-static __always_inline void put_exe(struct path_buffer *path)
+static __always_inline void put_exe(const struct path_buffer *path)
 {
 	struct file *file;
 
@@ -106,18 +111,21 @@ static __always_inline void put_exe(struct path_buffer *path)
 	}
 }
 
-static __always_inline void report(const struct request *request, struct file *file)
+static __noinline void report(const struct request *request, struct file *file)
 {
-	const struct aegis_answer *answer = &request->answer;
-	struct aegis_count_key key = {.rule = answer->rule, .scope = request->subject.scope};
-	void *by_rule = bpf_map_lookup_elem(&counts, &request->subject.slot);
+	struct aegis_answer answer = unpack_answer(request->answer);
+	u32 slot = request->subject.slot;
+	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
+	struct aegis_count_key key = {.rule = answer.rule, .scope = request->subject.scope};
+	void *by_rule = bpf_map_lookup_elem(&counts, &slot);
 	struct aegis_count *count = by_rule ? bpf_map_lookup_elem(by_rule, &key) : NULL;
-	struct path_buffer path = {.size = AEGIS_EVENT_PATH}, exe = {.size = AEGIS_EVENT_EXE};
+	struct path_buffer path = {.size = AEGIS_EVENT_PATH, .truncated_bit = 1};
+	struct path_buffer exe = {.size = AEGIS_EVENT_EXE, .truncated_bit = 2};
 	struct aegis_event *event;
 	u64 process = bpf_get_current_pid_tgid();
 
-	if (count && answer->action < AEGIS_ACTIONS)
-		__sync_fetch_and_add(&count->hits[answer->action], 1);
+	if (count && answer.action < AEGIS_ACTIONS)
+		__sync_fetch_and_add(&count->hits[answer.action], 1);
 
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
@@ -126,28 +134,32 @@ static __always_inline void report(const struct request *request, struct file *f
 		return;
 	}
 	event->time = bpf_ktime_get_boot_ns();
-	event->generation = request->generation->number;
+	event->generation = generation ? generation->number : 0;
 	event->cgroup = current_cgroup();
 	event->inode.ino = file->f_inode->i_ino;
 	event->inode.dev = file->f_inode->i_sb->s_dev;
 	event->inode.generation = file->f_inode->i_generation;
-	event->rule = answer->rule;
+	event->rule = answer.rule;
 	event->scope = request->subject.scope;
-	event->action = answer->action;
-	event->access = answer->access;
-	event->why = answer->why;
+	event->action = answer.action;
+	event->access = answer.access;
+	event->why = answer.why;
 	event->pid = process >> 32;
 	event->tid = process;
 	event->uid = bpf_get_current_uid_gid();
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 
+	event->truncated = 0;
+	event->path_size = 0;
 	path.bytes = event->path;
+	path.used = &event->path_size;
+	path.truncated = &event->truncated;
 	put_path(/* direct= */ true, &path, file->f_path.dentry, file->f_path.mnt);
+	event->exe_size = 0;
 	exe.bytes = event->exe;
+	exe.used = &event->exe_size;
+	exe.truncated = &event->truncated;
 	put_exe(&exe);
-	event->path_size = path.used;
-	event->exe_size = exe.used;
-	event->truncated = (path.truncated ? 1 : 0) | (exe.truncated ? 2 : 0);
 	event->reserved = 0;
 	bpf_ringbuf_submit(event, 0);
 }

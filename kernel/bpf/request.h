@@ -1,51 +1,93 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One request: who asks for what, and the answer as far as it is known. Labels that the walk
- * found become verdicts here; everything between the maps and decide.h.
+ * One request: who asks for what, and the answer as far as it is known. Labels that a walk found
+ * become verdicts here; this is all that stands between the maps and decide.h.
  */
 #ifndef AEGIS_REQUEST_H
 #define AEGIS_REQUEST_H
 
+/* An answer in one word, since a global function takes and returns no more than that. */
+typedef u64 packed_answer;
+
+static __always_inline packed_answer pack_answer(const struct aegis_answer *answer)
+{
+	return (u64)answer->rule | (u64)(answer->action & 0xff) << 32 |
+	       (u64)(answer->access & 0xff) << 40 | (u64)(answer->why & 0xff) << 48;
+}
+
+static __always_inline struct aegis_answer unpack_answer(packed_answer packed)
+{
+	struct aegis_answer answer = {
+		.rule = packed,
+		.action = packed >> 32 & 0xff,
+		.access = packed >> 40 & 0xff,
+		.why = packed >> 48 & 0xff,
+	};
+
+	return answer;
+}
+
 struct request {
 	struct subject subject;
 	u32 wanted; /* one bit for each access */
-	const struct aegis_generation *generation;
-	void *verdicts;
-	struct aegis_answer answer;
+	packed_answer answer;
 };
 
-/* Inside of a scope, what cannot be told is denied. */
-static __always_inline void deny_unknown(struct request *request)
+static __always_inline bool is_denied(packed_answer packed)
 {
-	request->answer.rule = AEGIS_RULE_UNKNOWN;
-	request->answer.action = AEGIS_DENY;
-	request->answer.access = 0;
-	request->answer.why = AEGIS_WHY_INCOMPLETE;
+	struct aegis_answer answer = unpack_answer(packed);
+
+	return aegis_is_denied(&answer);
 }
 
-static __always_inline void weigh_label(struct request *request, u32 label, u32 weakest, u32 why)
+/* Who asks for what, in one word: the scope, and one bit for each access. */
+static __always_inline u64 question_of(const struct request *request)
 {
-	u32 index = request->subject.scope * request->generation->labels + label;
-	const struct aegis_verdict *verdict = bpf_map_lookup_elem(request->verdicts, &index);
+	return (u64)request->subject.scope << 32 | request->wanted;
+}
 
-	if (!verdict) {
-		deny_unknown(request); /* no such label or scope in this generation */
-		return;
+/*
+ * Adds to an answer what the verdict for a label says.
+ *
+ * @label: a label, and from bit 16 on why it holds
+ * @weakest: see aegis_weigh()
+ */
+__noinline u64 weigh_label(u32 slot, u64 question, u32 label, u32 weakest, u64 packed)
+{
+	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
+	void *of_slot = bpf_map_lookup_elem(&verdicts, &slot);
+	struct aegis_answer answer = unpack_answer(packed);
+	const struct aegis_verdict *verdict = NULL;
+
+	if (generation && of_slot) {
+		u32 index = (question >> 32) * generation->labels + (label & 0xffff);
+
+		verdict = bpf_map_lookup_elem(of_slot, &index);
 	}
-	aegis_weigh(&request->answer, verdict, request->wanted, weakest, why);
+	if (verdict) {
+		aegis_weigh(&answer, verdict, question, weakest, label >> 16);
+	} else {
+		/* No such scope or label: it cannot be told, and inside of a scope that is a no. */
+		answer.rule = AEGIS_RULE_UNKNOWN;
+		answer.action = AEGIS_DENY;
+		answer.access = 0;
+		answer.why = AEGIS_WHY_INCOMPLETE;
+	}
+	return pack_answer(&answer);
 }
 
-/* Weighs what a walk found; `strictest` holds where it could not finish. */
-static __always_inline void weigh_found(struct request *request, found labels, u32 strictest)
+/* Adds what a walk found; the label `strictest` holds where it could not finish. */
+__noinline u64 weigh_found(u32 slot, u64 question, u64 labels, u32 strictest, u64 answer)
 {
-	u32 first = labels & 0xffff, second = labels >> 24 & 0xffff;
-
-	if (first)
-		weigh_label(request, first, AEGIS_AUDIT, labels >> 16 & 0xff);
-	if (second)
-		weigh_label(request, second, AEGIS_AUDIT, labels >> 40 & 0xff);
+	if (labels & 0xffff)
+		answer = weigh_label(slot, question, labels & 0xffffff, AEGIS_AUDIT, answer);
+	if (labels >> 24 & 0xffff)
+		answer = weigh_label(slot, question, labels >> 24 & 0xffffff, AEGIS_AUDIT, answer);
+	/* What might have been found is a reason to deny, and none to report an allowed access. */
 	if (labels & FOUND_INCOMPLETE)
-		weigh_label(request, strictest, AEGIS_WOULD_DENY, AEGIS_WHY_INCOMPLETE);
+		answer = weigh_label(slot, question, found_one(strictest, AEGIS_WHY_INCOMPLETE),
+				     AEGIS_WOULD_DENY, answer);
+	return answer;
 }
 
 /* The label of everything on a filesystem at once; 0 if no policy has an object there. */
@@ -57,35 +99,44 @@ static __always_inline u32 filesystem_label(u32 slot, u32 dev)
 	return row ? row->label : 0;
 }
 
-/*
- * Where the filesystem is mounted, and where that one is mounted. What lies above can only add
- * denials: whoever may mount could otherwise choose which names hold.
- */
-static __always_inline void weigh_mounts(struct request *request, struct mount *mount, u64 bottom)
+/* The label of everything at once. Without its generation: one that no verdict knows, so denied. */
+static __always_inline u32 unknown_label(u32 slot)
 {
+	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
+
+	return generation ? generation->unknown_label : AEGIS_LABELS_MAX;
+}
+
+/*
+ * Where the filesystem is mounted, and where that one is mounted, and so on. What lies above can
+ * only add denials: whoever may mount could otherwise choose which names hold.
+ */
+__noinline u64 weigh_mounts(u32 slot, u64 question, u64 mount_number, u64 bottom, u64 answer)
+{
+	struct mount *mount = (void *)mount_number;
+
 	for (int i = 0; i < AEGIS_MOUNTS_MAX; i++) {
 		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
 		struct dentry *place = BPF_CORE_READ(mount, mnt_mountpoint);
 		u32 strictest;
 
 		if (above == mount)
-			return; /* the root of the mount namespace */
-		strictest =
-			filesystem_label(request->subject.slot, BPF_CORE_READ(place, d_sb, s_dev));
+			return answer; /* the root of the mount namespace */
+		strictest = filesystem_label(slot, BPF_CORE_READ(place, d_sb, s_dev));
 		if (strictest) {
-			found labels = climb(request->subject.slot, (u64)place, (u64)above,
+			found labels = climb(slot, (u64)place, (u64)above,
 					     (u64)BPF_CORE_READ(mount, mnt.mnt_root), bottom);
 
-			weigh_found(request, labels, strictest);
-			if (aegis_is_denied(&request->answer))
-				return;
+			answer = weigh_found(slot, question, labels, strictest, answer);
+			if (is_denied(answer))
+				return answer;
 		}
 		bottom = (u64)place;
 		mount = above;
 	}
-	/* More mounts than are followed: every rule that there is may hold. */
-	weigh_label(request, request->generation->unknown_label, AEGIS_WOULD_DENY,
-		    AEGIS_WHY_INCOMPLETE);
+	/* More mounts than are followed: any rule that there is may hold. */
+	return weigh_label(slot, question, found_one(unknown_label(slot), AEGIS_WHY_INCOMPLETE),
+			   AEGIS_WOULD_DENY, answer);
 }
 
 #endif

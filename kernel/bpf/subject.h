@@ -26,85 +26,115 @@ static __always_inline packed_row pack_row(const struct aegis_cgroup_row *row)
 	       (u64)(row->scope & 0xffff) << 32 | row->node;
 }
 
-/*
- * What policies say of the child `name` of a node. A name of its own wins; else, if the node has
- * patterns, the longest beginning and the longest end that patterns know select a class of
- * names, for which the compiler has united all patterns that match.
- */
-__noinline u64 cgroup_row(u32 slot, u32 node, u64 name_address, u32 patterns)
+/* One byte of a name. Byte by byte is slow, but a whole name does not fit on the stack. */
+static __always_inline u8 byte_at(u64 name, u32 at)
 {
-	void *rows = bpf_map_lookup_elem(&cgroups, &slot);
+	u8 byte = 0;
+
+	bpf_probe_read_kernel(&byte, sizeof(byte), (void *)(name + at));
+	return byte;
+}
+
+__noinline u32 name_size(u64 name)
+{
+	for (u32 i = 0; i < AEGIS_NAME_MAX; i++)
+		if (!byte_at(name, i))
+			return i;
+	return AEGIS_NAME_MAX;
+}
+
+__noinline u64 cgroup_name_hash(u64 name, u64 seed)
+{
+	u64 hash = seed;
+
+	for (u32 i = 0; i < AEGIS_NAME_MAX; i++) {
+		u8 byte = byte_at(name, i);
+
+		if (!byte)
+			break;
+		hash = aegis_hash_byte(hash, byte);
+	}
+	return hash;
+}
+
+/*
+ * The class of the longest beginning (or end, for AEGIS_SUFFIX) of a name that the patterns of a
+ * node know; 0 if they know none.
+ */
+__noinline u32 affix_class(u32 slot, u32 node, u32 kind, u64 name)
+{
 	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
-	struct aegis_name_key key = {.node = node, .kind = AEGIS_NAME};
-	struct aegis_name_key affix = {.node = node};
-	const struct aegis_cgroup_row *row;
-	u32 prefix = 0, suffix = 0;
-	u8 name[AEGIS_NAME_MAX + 1];
-	long size;
+	struct aegis_name_key affix = {.node = node, .kind = kind};
+	void *rows = bpf_map_lookup_elem(&cgroups, &slot);
+	u32 size = name_size(name), class = 0;
 
 	if (!rows || !generation)
 		return 0;
-	size = bpf_probe_read_kernel_str(name, sizeof(name), (void *)name_address);
-	if (size <= 0)
-		return 0;
-	size--; /* without the NUL */
-
-	key.hash = generation->seed;
-	affix.kind = AEGIS_PREFIX;
-	for (u32 i = 0; i <= AEGIS_NAME_MAX; i++) {
-		if (patterns) {
-			affix.hash = key.hash;
-			row = bpf_map_lookup_elem(rows, &affix);
-			if (row)
-				prefix = row->node;
-		}
-		if (i >= size)
-			break;
-		key.hash = aegis_hash_byte(key.hash, name[i]);
-	}
-	row = bpf_map_lookup_elem(rows, &key);
-	if (row)
-		return pack_row(row);
-	if (!patterns)
-		return 0;
-
-	affix.kind = AEGIS_SUFFIX;
 	affix.hash = generation->seed;
 	for (u32 i = 0; i <= AEGIS_NAME_MAX; i++) {
-		row = bpf_map_lookup_elem(rows, &affix);
+		const struct aegis_cgroup_row *row = bpf_map_lookup_elem(rows, &affix);
+
 		if (row)
-			suffix = row->node;
+			class = row->node;
 		if (i >= size)
 			break;
-		affix.hash = aegis_hash_byte(affix.hash, name[(size - 1 - i) & AEGIS_NAME_MAX]);
+		affix.hash = aegis_hash_byte(
+			affix.hash, byte_at(name, kind == AEGIS_SUFFIX ? size - 1 - i : i));
 	}
-	key.kind = AEGIS_CLASS;
-	key.hash = (u64)prefix << 32 | suffix;
+	return class;
+}
+
+/*
+ * What policies say of the child of a node with this name. A name of its own wins; else, if the
+ * node has patterns, the longest beginning and the longest end that they know select a class of
+ * names, for which the compiler has united all patterns that match.
+ */
+__noinline u64 cgroup_row(u32 slot, u32 node, u64 name, u32 patterns)
+{
+	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
+	struct aegis_name_key key = {.node = node, .kind = AEGIS_NAME};
+	void *rows = bpf_map_lookup_elem(&cgroups, &slot);
+	const struct aegis_cgroup_row *row;
+
+	if (!rows || !generation)
+		return 0;
+	key.hash = cgroup_name_hash(name, generation->seed);
 	row = bpf_map_lookup_elem(rows, &key);
+	if (!row && patterns) {
+		u32 prefix = affix_class(slot, node, AEGIS_PREFIX, name);
+		u32 suffix = affix_class(slot, node, AEGIS_SUFFIX, name);
+
+		key.kind = AEGIS_CLASS;
+		key.hash = (u64)prefix << 32 | suffix;
+		row = bpf_map_lookup_elem(rows, &key);
+	}
 	return row ? pack_row(row) : 0;
 }
 
-/* Climbs, where ancestors are not listed by level (before 6.1), give up after so many steps. */
+/*
+ * The cgroup at `level` on the way to `cgroup`, which is `steps` levels further down; 0 if that
+ * cannot be told. Before 6.1 ancestors are not listed by level, and have to be climbed to.
+ */
 enum { CGROUP_CLIMB_MAX = 256 };
 
-/* The cgroup on the way to `cgroup` at `level`, or NULL if that cannot be told. */
-static __noinline struct cgroup *ancestor_at(struct cgroup *cgroup, int own_level, int level)
+__noinline u64 ancestor_at(u64 cgroup, u32 level, u32 steps)
 {
 	if (bpf_core_field_exists(((struct cgroup___ancestors *)0)->ancestors)) {
-		struct cgroup *ancestor = NULL;
-		u64 at = (u64)cgroup + bpf_core_field_offset(struct cgroup___ancestors, ancestors);
+		u64 list = cgroup + bpf_core_field_offset(struct cgroup___ancestors, ancestors);
+		u64 ancestor = 0;
 
-		bpf_probe_read_kernel(&ancestor, sizeof(ancestor),
-				      (void *)at + level * sizeof(ancestor));
+		bpf_probe_read_kernel(&ancestor, sizeof(ancestor), (void *)(list + level * 8ULL));
 		return ancestor;
 	}
-	for (int i = 0; i < CGROUP_CLIMB_MAX; i++) {
-		if (own_level - i <= level)
+	for (u32 i = 0; i < CGROUP_CLIMB_MAX; i++) {
+		struct cgroup *here = (void *)cgroup;
+
+		if (i == steps)
 			return cgroup;
-		cgroup = (void *)BPF_CORE_READ(cgroup, self.parent) -
+		cgroup = (u64)BPF_CORE_READ(here, self.parent) -
 			 bpf_core_field_offset(struct cgroup, self);
 	}
-	return NULL;
+	return 0;
 }
 
 /* The scope of the current task's cgroup, by the tree of cgroup names. */
@@ -130,7 +160,7 @@ __noinline u32 scope_by_names(u32 slot)
 
 		if (level > own_level || !node)
 			break; /* nothing more is named below: the scope holds for the rest */
-		ancestor = ancestor_at(cgroup, own_level, level);
+		ancestor = (void *)ancestor_at((u64)cgroup, level, own_level - level);
 		if (!ancestor) {
 			/* Too deep for this kernel to tell. It may be any workload: be all of them.
 			 */

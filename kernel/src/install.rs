@@ -117,7 +117,7 @@ fn link_pin(pins: &Path, hook: &str) -> PathBuf {
 /// Where pins are until all of them are there.
 fn half_done(pins: &Path) -> PathBuf {
     let mut name = pins.as_os_str().to_owned();
-    name.push(".new");
+    name.push("-new"); // a bpffs refuses dots in names
     PathBuf::from(name)
 }
 
