@@ -23,6 +23,9 @@ struct aegis_control control SEC(".data.control") = {
 enum { SLOT_MASK = 7 };
 u64 bystanders[SLOT_MASK + 1][AEGIS_BYSTANDERS] SEC(".bss.bystanders");
 
+/* Starts what a loop carries: a constant would make the verifier follow each value by itself. */
+volatile const u64 unknown_zero;
+
 struct objects {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);

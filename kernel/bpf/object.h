@@ -143,9 +143,6 @@ static __always_inline u64 number_of(const void *pointer)
 	return number;
 }
 
-/* Starts what a loop carries: a constant would make the verifier follow each value by itself. */
-volatile const u64 unknown_zero;
-
 /*
  * One filesystem's part of a walk: from an object, or from the mount point that it lies below, up
  * to the filesystem's root. Compiled twice, for both kinds of pointers (see FIELD).

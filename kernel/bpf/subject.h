@@ -27,18 +27,18 @@ static __always_inline packed_row pack_row(const struct aegis_cgroup_row *row)
 }
 
 /* One byte of a name. Byte by byte is slow, but a whole name does not fit on the stack. */
-static __always_inline u8 byte_at(u64 name, u32 at)
+static __always_inline u8 byte_at(u64 address)
 {
 	u8 byte = 0;
 
-	bpf_probe_read_kernel(&byte, sizeof(byte), (void *)(name + at));
+	bpf_probe_read_kernel(&byte, sizeof(byte), (void *)address);
 	return byte;
 }
 
 __noinline u32 name_size(u64 name)
 {
 	for (u32 i = 0; i < AEGIS_NAME_MAX; i++)
-		if (!byte_at(name, i))
+		if (!byte_at(name + i))
 			return i;
 	return AEGIS_NAME_MAX;
 }
@@ -48,7 +48,7 @@ __noinline u64 cgroup_name_hash(u64 name, u64 seed)
 	u64 hash = seed;
 
 	for (u32 i = 0; i < AEGIS_NAME_MAX; i++) {
-		u8 byte = byte_at(name, i);
+		u8 byte = byte_at(name + i);
 
 		if (!byte)
 			break;
@@ -66,7 +66,10 @@ __noinline u32 affix_class(u32 slot, u32 node, u32 kind, u64 name)
 	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
 	struct aegis_name_key affix = {.node = node, .kind = kind};
 	void *rows = bpf_map_lookup_elem(&cgroups, &slot);
-	u32 size = name_size(name), class = 0;
+	u32 size = name_size(name), class = unknown_zero;
+	/* From the first byte on, or from the last one back. */
+	u64 at = kind == AEGIS_SUFFIX ? name + size - 1 : name;
+	u64 step = kind == AEGIS_SUFFIX ? -1 : 1;
 
 	if (!rows || !generation)
 		return 0;
@@ -78,8 +81,8 @@ __noinline u32 affix_class(u32 slot, u32 node, u32 kind, u64 name)
 			class = row->node;
 		if (i >= size)
 			break;
-		affix.hash = aegis_hash_byte(
-			affix.hash, byte_at(name, kind == AEGIS_SUFFIX ? size - 1 - i : i));
+		affix.hash = aegis_hash_byte(affix.hash, byte_at(at));
+		at += step;
 	}
 	return class;
 }
