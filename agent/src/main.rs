@@ -1,1 +1,50 @@
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `aegisbpf`: the command line, and the agent that runs in the foreground.
+//!
+//! ```text
+//!   commands/   one verb, one file
+//!   apply       verify → compile → attach → resolve → fill → prove → flip → prove → record
+//!   posture     facts and proof → what this node really does; pure
+//! ```
+//!
+//! What is enforced is in pinned maps, what it was made from in one directory; so every command
+//! works alone, whether an agent runs or not.
+#![forbid(unsafe_code)]
+
+mod apply;
+mod cgroups;
+mod cli;
+mod commands;
+mod context;
+mod daemon;
+mod decoder;
+mod event_log;
+mod failure;
+mod files;
+mod host;
+mod lock;
+mod output;
+mod posture;
+mod proof;
+mod reach;
+mod report;
+mod state;
+mod steps;
+mod time;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{cli::Cli, output::Output};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output { json: cli.json };
+    let code = match commands::run(&cli, &output) {
+        Ok(answer) => output.answer(&answer),
+        Err(error) => output.failure(&error),
+    };
+    ExitCode::from(code)
+}

@@ -1,0 +1,598 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! From policies to what the kernel does: compile → attach → resolve → fill → prove → flip → prove →
+//! record, or back to exactly what was there before.
+//!
+//! Nothing decides by the new generation until the flip, which is one store; and there is no flip
+//! before the new generation has denied, for our own scratch cgroup, what it must deny.
+
+use std::{cell::Cell, path::PathBuf};
+
+use aegis_kernel::{Generation, Kernel, Resolver, Slot, probe::Facts};
+use aegis_policy::{LowerError, Mode, ObjectError, Places, Policy, Ruleset, lower, resolve};
+use anyhow::Context as _;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::{
+    cgroups::{self, Own},
+    context::Context,
+    decoder::compile_set,
+    event_log::EventLog,
+    failure::Refusal,
+    files,
+    host::ThisHost,
+    lock::Lock,
+    posture::{Blocker, Reason, blockers},
+    proof::{self, Bench, Proof, ProofFiles},
+    report::{Objects, Report, workloads},
+    state::{Change, State, StoredSet, hex},
+    steps::{self, Steps},
+    time,
+};
+
+/// A policy that may be applied, and its text.
+#[derive(Clone, Debug)]
+pub(crate) struct Verified {
+    pub(crate) policy: Policy,
+    pub(crate) text: String,
+}
+
+/// What is to become of the set that is in force.
+#[derive(Clone, Debug)]
+pub(crate) enum Wish {
+    /// These join it, each in the place of one of its name.
+    Put(Vec<Verified>, Mode),
+    /// This one leaves it.
+    Remove(String),
+}
+
+/// How it is to be done.
+#[derive(Clone, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) command: &'static str,
+    pub(crate) wish: Wish,
+    pub(crate) reason: Option<&'a str>,
+    pub(crate) strict: bool,
+    pub(crate) dry_run: bool,
+}
+
+/// Puts a changed set of policies in force.
+pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<Report> {
+    let mut steps = Steps::begin("look");
+    let facts = Facts::gather(&context.pins);
+    let mount = able(&facts, context)?;
+    let mut undo = Undo::new(context);
+    undo.note(&context.run);
+    files::make_directory(&context.run)?;
+    let lock = match Lock::take(&context.lock(), request.command) {
+        Ok(lock) => lock,
+        // Somebody else is at work, and what is there now is theirs.
+        Err(error) if error.is::<Refusal>() => return Err(error),
+        Err(error) => {
+            undo.all()?;
+            return Err(error);
+        }
+    };
+    undo.forget_if_shared(&context.run);
+    undo.note(&context.state);
+    undo.note(&context.proof());
+    undo.note(&context.run.join("proof-elsewhere"));
+    let mut attempt = Attempt {
+        context,
+        request,
+        state: State::new(context.state.clone()),
+        own: Own::new(mount),
+        files: ProofFiles::new(context),
+        before: None,
+        _lock: lock,
+    };
+    let done = attempt.run(&mut steps, &mut undo);
+    match done {
+        Ok(report) if !report.dry_run => Ok(report),
+        Ok(report) => undo.all().map(|()| report),
+        Err(error) => {
+            let undone = undo.all();
+            attempt.log_undone(&error, &mut steps);
+            match undone {
+                Ok(()) => Err(error),
+                Err(also) => Err(error.context(format!("{also:#}, after this"))),
+            }
+        }
+    }
+}
+
+/// Refuses a host that cannot enforce; hands back where its cgroups are.
+fn able(facts: &Facts, context: &Context) -> anyhow::Result<PathBuf> {
+    let blockers = blockers(facts, &context.bpffs.display().to_string());
+    match (blockers.first(), &facts.cgroup2) {
+        (None, Some(mount)) => Ok(mount.clone()),
+        (Some(first), _) => Err(blocked(first, &blockers).into()),
+        (None, None) => anyhow::bail!("failed to find the cgroup2 hierarchy"),
+    }
+}
+
+fn blocked(first: &Blocker, all: &[Blocker]) -> Refusal {
+    let details = all.iter().map(|blocker| format!("  {}: {}", blocker.code, blocker.found));
+    Refusal::new(first.code, "this host cannot enforce policies; nothing was changed")
+        .details(details.collect())
+        .hint(first.fix.clone())
+}
+
+struct Attempt<'a> {
+    context: &'a Context,
+    request: &'a Request<'a>,
+    state: State,
+    own: Own,
+    files: ProofFiles,
+    /// The digest that was active, once that is known to change.
+    before: Option<Before>,
+    _lock: Lock,
+}
+
+struct Before {
+    digest: Option<[u8; 32]>,
+    after: [u8; 32],
+    /// Whether the log knows that this was begun.
+    logged: Cell<bool>,
+}
+
+impl Attempt<'_> {
+    fn run(&mut self, steps: &mut Steps, undo: &mut Undo) -> anyhow::Result<Report> {
+        let kernel = Kernel::open(&self.context.pins).context("failed to open what is pinned")?;
+        let active = active(kernel.as_ref())?;
+        let now = match &active {
+            Some((_, generation)) => self.state.load(&generation.set_digest)?,
+            None => StoredSet::default(),
+        };
+        let wanted = self.wanted(&now)?;
+        if let Some((_, generation)) = &active
+            && wanted.set.digest() == now.set.digest()
+        {
+            check_hooks(kernel.as_ref())?;
+            return Ok(nothing_to_do(wanted, generation.clone(), self.request.dry_run));
+        }
+        self.before = Some(Before {
+            digest: active.map(|(_, generation)| generation.set_digest),
+            after: wanted.set.digest(),
+            logged: Cell::new(false),
+        });
+
+        steps.next("compile");
+        let ruleset = compile_set(&wanted, &self.files.built_in())?;
+
+        steps.next("attach");
+        check_hooks(kernel.as_ref())?;
+        let kernel = match kernel {
+            Some(kernel) => kernel,
+            None if self.request.dry_run => return self.rehearse(wanted, &ruleset, steps),
+            None => {
+                undo.detach = true;
+                Kernel::install(&self.context.pins).context("failed to attach the programs")?
+            }
+        };
+        if self.request.dry_run {
+            return self.rehearse(wanted, &ruleset, steps);
+        }
+        let done = self.put_in_force(&kernel, wanted, &ruleset, steps, undo);
+        if done.is_err() {
+            undo.in_kernel(&kernel)?;
+        }
+        done
+    }
+
+    /// The set that is wished for.
+    fn wanted(&self, now: &StoredSet) -> anyhow::Result<StoredSet> {
+        let mut wanted = now.clone();
+        match &self.request.wish {
+            Wish::Remove(name) => {
+                if now.set.policy(name).is_none() {
+                    return Err(no_such_policy(name, now).into());
+                }
+                wanted.remove(name);
+            }
+            Wish::Put(verified, mode) => {
+                for Verified { policy, text } in verified {
+                    if let Some((present, present_mode)) = now.set.policy(&policy.name) {
+                        check_version(present, policy)?;
+                        self.check_mode(&policy.name, present_mode, *mode)?;
+                    }
+                    wanted.insert(policy.clone(), *mode, text.clone());
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// To report what was denied is a weakening, which needs a reason.
+    fn check_mode(&self, name: &str, from: Mode, to: Mode) -> anyhow::Result<()> {
+        if (from, to) == (Mode::Enforce, Mode::Audit) && self.request.reason.is_none() {
+            let message = format!("policy {name} is enforced, and mode audit would deny nothing");
+            return Err(Refusal::new("REASON_NEEDED", message)
+                .hint("say why with --reason TEXT, or leave out --mode audit")
+                .into());
+        }
+        Ok(())
+    }
+
+    /// What a dry run does in the place of all that changes anything.
+    fn rehearse(
+        &self,
+        wanted: StoredSet,
+        ruleset: &Ruleset,
+        steps: &mut Steps,
+    ) -> anyhow::Result<Report> {
+        self.files.make()?;
+        let (places, objects, all) = self.resolve(ruleset, steps)?;
+        steps.next("lower");
+        lower_with_seed(ruleset, &places)?;
+        Ok(Report {
+            changed: false,
+            dry_run: true,
+            generation: None,
+            workloads: workloads(ruleset, &all),
+            set: wanted,
+            objects,
+            reason: None,
+            proof: None,
+            steps: steps.end().to_vec(),
+            warnings: Vec::new(),
+        })
+    }
+
+    fn put_in_force(
+        &self,
+        kernel: &Kernel,
+        wanted: StoredSet,
+        ruleset: &Ruleset,
+        steps: &mut Steps,
+        undo: &mut Undo,
+    ) -> anyhow::Result<Report> {
+        undo.cgroups = self.own.make()?;
+        self.files.make()?;
+        let (places, objects, all) = self.resolve(ruleset, steps)?;
+        let rows = lower_with_seed(ruleset, &places)?;
+
+        steps.next("fill");
+        let exempt = self.own.exempt_id()?;
+        let (slot, generation) =
+            kernel.fill(&rows, time::now(), Some(exempt)).context("failed to fill a generation")?;
+        undo.filled = Some(slot);
+        drop((rows, places));
+
+        steps.next("prove");
+        self.files.renew()?;
+        let turn = proof::take_turn(self.context, self.request.command)?;
+        let log = EventLog::open(self.context, kernel)?;
+        let bench = Bench { kernel, own: &self.own, files: &self.files, log: log.as_ref() };
+        kernel.try_out(slot, self.own.scratch_id()?);
+        let tried = bench.prove(slot, &generation, ruleset);
+        kernel.end_trial();
+        demand(&tried, "before it was put in force")?;
+
+        steps.next("record");
+        undo.note(&self.state.set_path(&wanted.set.digest()));
+        self.state.store(&wanted)?;
+        self.log("begin", None, Some(&generation), steps)?;
+
+        steps.next("flip");
+        undo.flipped_from = Some((kernel.active(), kernel.previous()));
+        kernel.switch(Some(slot));
+        kernel
+            .wait_for_decisions()
+            .context("failed to wait for decisions by the old generation")?;
+
+        steps.next("prove again");
+        let proof = bench.prove(slot, &generation, ruleset);
+        demand(&proof, "after it was put in force")?;
+        drop(turn);
+
+        steps.next("tidy");
+        let mut warnings = Vec::new();
+        let mut warn = |done: anyhow::Result<()>| {
+            warnings.extend(done.err().map(|error| format!("{error:#}")));
+        };
+        warn(proof::record(self.context, &proof));
+        warn(self.tidy(kernel));
+        steps.end();
+        warn(self.log("done", None, Some(&generation), steps));
+        Ok(Report {
+            changed: true,
+            dry_run: false,
+            workloads: workloads(ruleset, &all),
+            reason: Some(reason(&wanted)),
+            generation: Some(generation),
+            set: wanted,
+            objects,
+            proof: Some(proof),
+            steps: steps.end().to_vec(),
+            warnings,
+        })
+    }
+
+    fn resolve(
+        &self,
+        ruleset: &Ruleset,
+        steps: &mut Steps,
+    ) -> anyhow::Result<(Places, Objects, Vec<cgroups::Cgroup>)> {
+        steps.next("resolve");
+        let resolver = Resolver::new().context("failed to attach the resolver")?;
+        let mut host = ThisHost::new(&resolver)?;
+        let places = resolve(ruleset, &mut host).map_err(|errors| unresolved(&errors))?;
+        drop(host);
+        drop(resolver);
+        steps.next("look around");
+        let all = cgroups::all(self.own.mount())?;
+        let objects = Objects::of(ruleset, &places, &all);
+        if self.request.strict {
+            strict(&objects)?;
+        }
+        steps.next("lower");
+        Ok((places, objects, all))
+    }
+
+    /// Frees what neither decides nor decided last, and forgets the texts that nothing names.
+    fn tidy(&self, kernel: &Kernel) -> anyhow::Result<()> {
+        let kept = [kernel.active(), kernel.previous()];
+        let mut digests = Vec::new();
+        for slot in Slot::all() {
+            let Some(generation) = kernel.generation(slot)? else { continue };
+            if kept.contains(&Some(slot)) {
+                digests.push(generation.set_digest);
+            } else {
+                kernel.empty(slot).context("failed to empty an old slot")?;
+            }
+        }
+        self.state.keep_only(&digests)
+    }
+
+    fn log(
+        &self,
+        phase: &str,
+        error: Option<String>,
+        generation: Option<&Generation>,
+        steps: &mut Steps,
+    ) -> anyhow::Result<()> {
+        let Some(before) = &self.before else { return Ok(()) };
+        before.logged.set(true);
+        let (policies, weakening) = match &self.request.wish {
+            Wish::Put(verified, mode) => {
+                let names = verified.iter().map(|verified| verified.policy.name.as_str());
+                (names.collect(), *mode == Mode::Audit && self.request.reason.is_some())
+            }
+            Wish::Remove(name) => (vec![name.as_str()], true),
+        };
+        let taken = if phase == "begin" { Vec::new() } else { steps.end().to_vec() };
+        self.state.log(&Change {
+            command: self.request.command,
+            phase,
+            reason: self.request.reason,
+            policies,
+            weakening,
+            before: before.digest.map(|digest| hex(&digest)),
+            after: Some(hex(&before.after)),
+            generation: generation.map(|generation| generation.number),
+            error,
+            steps: steps::json(&taken),
+        })
+    }
+
+    /// Says in the log that what was begun there was taken back.
+    fn log_undone(&self, error: &anyhow::Error, steps: &mut Steps) {
+        if self.before.as_ref().is_some_and(|before| before.logged.get())
+            && self.state.directory().exists()
+        {
+            // The failure itself is what the operator must hear of.
+            drop(self.log("undone", Some(format!("{error:#}")), None, steps));
+        }
+    }
+}
+
+/// What has to be taken back if this fails.
+struct Undo {
+    pins: PathBuf,
+    /// What was not there.
+    paths: Vec<PathBuf>,
+    cgroups: Vec<PathBuf>,
+    filled: Option<Slot>,
+    flipped_from: Option<(Option<Slot>, Option<Slot>)>,
+    detach: bool,
+}
+
+impl Undo {
+    fn new(context: &Context) -> Self {
+        Self {
+            pins: context.pins.clone(),
+            paths: Vec::new(),
+            cgroups: Vec::new(),
+            filled: None,
+            flipped_from: None,
+            detach: false,
+        }
+    }
+
+    /// Remembers that a path is not there, and what above it is not.
+    fn note(&mut self, path: &std::path::Path) {
+        let missing = path.ancestors().take_while(|above| !above.exists()).last();
+        self.paths.extend(missing.map(std::path::Path::to_owned));
+    }
+
+    /// Forgets the run-time directory if another command used it before we had the lock.
+    fn forget_if_shared(&mut self, run: &std::path::Path) {
+        let others = std::fs::read_dir(run).map_or(0, |entries| entries.count());
+        if others > 1 {
+            self.paths.clear();
+        }
+    }
+
+    fn in_kernel(&mut self, kernel: &Kernel) -> anyhow::Result<()> {
+        kernel.end_trial();
+        if let Some((active, previous)) = self.flipped_from.take() {
+            kernel.switch_back(active, previous);
+            kernel.wait_for_decisions()?;
+        }
+        if let Some(slot) = self.filled.take() {
+            kernel.empty(slot)?;
+        }
+        Ok(())
+    }
+
+    fn all(&mut self) -> anyhow::Result<()> {
+        if self.detach {
+            Kernel::detach(&self.pins).context("failed to take the programs out again")?;
+        }
+        for cgroup in self.cgroups.drain(..).rev() {
+            std::fs::remove_dir(&cgroup)
+                .with_context(|| format!("failed to remove the cgroup {}", cgroup.display()))?;
+        }
+        for path in self.paths.drain(..) {
+            let removed = match std::fs::symlink_metadata(&path) {
+                Ok(there) if there.is_dir() => std::fs::remove_dir_all(&path),
+                Ok(_) => std::fs::remove_file(&path),
+                Err(_) => Ok(()),
+            };
+            removed.with_context(|| format!("failed to remove {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The slot that decides, and what is in it.
+pub(crate) fn active(kernel: Option<&Kernel>) -> anyhow::Result<Option<(Slot, Generation)>> {
+    let Some((kernel, slot)) = kernel.and_then(|kernel| Some((kernel, kernel.active()?))) else {
+        return Ok(None);
+    };
+    let generation = kernel.generation(slot).context("failed to read the active generation")?;
+    Ok(generation.map(|generation| (slot, generation)))
+}
+
+fn check_hooks(kernel: Option<&Kernel>) -> anyhow::Result<()> {
+    let hooks = kernel.map(Kernel::hooks).unwrap_or_default();
+    let gone: Vec<&str> =
+        hooks.iter().filter(|(_, attached)| attached.is_err()).map(|(hook, _)| *hook).collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let message = format!("our program is not attached any more to {}", gone.join(", "));
+    Err(Refusal::new("HOOK_MISSING", message).hint(Reason::HookMissing.meaning().fix).into())
+}
+
+fn check_version(present: &Policy, policy: &Policy) -> anyhow::Result<()> {
+    let name = &policy.name;
+    if policy.version < present.version {
+        let message = format!(
+            "policy {name} is in force with version {}, and versions never go down: this is {}",
+            present.version, policy.version
+        );
+        let next = present.version.saturating_add(1);
+        return Err(Refusal::new("VERSION_LOWER", message)
+            .hint(format!("write version = {next} if the older text is what you want"))
+            .into());
+    }
+    if policy.version == present.version && policy.digest != present.digest {
+        let message =
+            format!("policy {name} is in force with version {} and another text", present.version);
+        return Err(Refusal::new("VERSION_REUSED", message)
+            .hint(format!("write version = {}", present.version.saturating_add(1)))
+            .into());
+    }
+    Ok(())
+}
+
+fn no_such_policy(name: &str, now: &StoredSet) -> Refusal {
+    let names: Vec<&str> = now.set.iter().map(|(policy, _)| policy.name.as_str()).collect();
+    let hint = if names.is_empty() {
+        "no policy is in force".to_owned()
+    } else {
+        format!("in force: {}", names.join(", "))
+    };
+    Refusal::new("NO_SUCH_POLICY", format!("no policy {name} is in force")).hint(hint)
+}
+
+fn nothing_to_do(set: StoredSet, generation: Generation, dry_run: bool) -> Report {
+    Report {
+        changed: false,
+        dry_run,
+        generation: Some(generation),
+        set,
+        objects: Objects::default(),
+        workloads: Vec::new(),
+        reason: None,
+        proof: None,
+        steps: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+fn unresolved(errors: &[ObjectError]) -> Refusal {
+    let line = |error: &ObjectError| {
+        let mut text = format!("  {error}");
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        format!("{text}\n    hint: {}", error.hint())
+    };
+    let mut details: Vec<String> = errors.iter().take(SHOWN).map(line).collect();
+    if errors.len() > SHOWN {
+        details.push(format!("  and {} more", errors.len() - SHOWN));
+    }
+    Refusal::new("OBJECTS", "some objects cannot be bound on this host; nothing was changed")
+        .details(details)
+}
+
+fn strict(objects: &Objects) -> Result<(), Refusal> {
+    let pending = objects.pending.iter().map(|pending| {
+        format!("  {} is pending: {} is not there", pending.object, pending.missing)
+    });
+    let weaker = objects
+        .weaker
+        .iter()
+        .map(|weaker| format!("  {} is weaker: {}", weaker.object, weaker.reasons.join("; ")));
+    let details: Vec<String> = pending.chain(weaker).collect();
+    if details.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new("STRICT", "--strict takes no objects that are pending or weaker")
+        .details(details)
+        .hint("make them, name others, or leave out --strict"))
+}
+
+/// Each attempt takes another seed, so that names which collide by chance do not collide again.
+fn lower_with_seed(ruleset: &Ruleset, places: &Places) -> anyhow::Result<aegis_abi::Rows> {
+    let mut attempts = 0;
+    loop {
+        let mut seed = [0; 8];
+        getrandom(&mut seed, GetRandomFlags::empty()).context("failed to draw a random number")?;
+        attempts += 1;
+        match lower(ruleset, places, u64::from_ne_bytes(seed)) {
+            Ok(rows) => return Ok(rows),
+            Err(LowerError::Collision) if attempts < 4 => {}
+            Err(error) => {
+                return Err(Refusal::new("TOO_LARGE", error.to_string()).hint(error.hint()).into());
+            }
+        }
+    }
+}
+
+fn demand(proof: &Proof, when: &str) -> anyhow::Result<()> {
+    match proof.fault() {
+        None => Ok(()),
+        Some(fault) => Err(Refusal::new(
+            "PROOF_FAILED",
+            format!("the new generation was tried {when}, and {fault}"),
+        )
+        .hint("what was in force before is in force; see `aegisbpf status`")
+        .into()),
+    }
+}
+
+/// The posture of a set that was just proved.
+fn reason(set: &StoredSet) -> Reason {
+    match (set.set.is_empty(), set.set.iter().any(|(_, mode)| mode == Mode::Enforce)) {
+        (true, _) => Reason::NoPolicy,
+        (false, true) => Reason::Proven,
+        (false, false) => Reason::AllAudit,
+    }
+}
+
+const SHOWN: usize = 20;

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The table of verbs and flags. What they do is in `commands/`.
+
+use std::path::PathBuf;
+
+use aegis_policy::Mode;
+use clap::{Args, Parser, Subcommand};
+
+/// Denies workloads the files that their policy forbids, in the kernel.
+///
+/// Exit status: 0 yes, 1 no, 2 could not tell or bad usage.
+#[derive(Debug, Parser)]
+#[command(name = "aegisbpf", version, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Answer with one JSON object on stdout.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Keep state and run-time files below this directory.
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub(crate) root: PathBuf,
+    /// The bpffs in which the directory `aegisbpf` holds our pins.
+    #[arg(long, global = true, value_name = "DIR", default_value = "/sys/fs/bpf")]
+    pub(crate) bpffs: PathBuf,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Say everything that is wrong with policies
+    Check(Check),
+    /// Say what policies would answer, and why
+    Explain(Explain),
+    /// Put policies in force, beside those that are
+    Apply(Apply),
+    /// Take one policy out of force
+    Remove(Remove),
+    /// List the policies in force, and how often each rule was hit
+    List,
+    /// Say what this node really does now
+    Status,
+    /// Say which cgroups and processes belong to each workload now
+    Workloads,
+    /// Take everything of AegisBPF out of this kernel
+    Detach(Detach),
+    /// Answer whether this node is in order
+    Health(Health),
+    /// Print denials and reports
+    Events(Events),
+    /// Explain the last denials, and how to except them
+    Why(Why),
+    /// Run the agent in the foreground: keep events, renew the proof
+    Run(Run),
+    /// Open files from two cgroups, for the proof
+    #[command(name = "__probe", hide = true)]
+    Probe(Probe),
+}
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Policy files, or directories of them
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Flags of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A policy file, or a directory of them
+    #[arg(value_name = "FILE|DIR")]
+    pub(crate) policies: PathBuf,
+    /// The cgroup that asks, from the root of the hierarchy
+    #[arg(long, value_name = "C")]
+    pub(crate) cgroup: String,
+    /// The path that is opened, as the host names it
+    #[arg(long, value_name = "P")]
+    pub(crate) path: PathBuf,
+    /// What it is opened for: read, write, exec, or several with commas
+    #[arg(long, value_name = "A", default_value = "read")]
+    pub(crate) access: String,
+}
+
+/// Flags of `apply`.
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// A policy file, or a directory whose *.toml are applied together
+    #[arg(value_name = "FILE|DIR")]
+    pub(crate) policies: PathBuf,
+    /// Accept policies that nobody signed
+    #[arg(long)]
+    pub(crate) allow_unsigned: bool,
+    /// Whether deny rules deny, or only report what they would deny
+    #[arg(long, value_parser = mode, default_value = "enforce", value_name = "enforce|audit")]
+    pub(crate) mode: Mode,
+    /// Refuse objects that do not exist yet, or on which rules are worth less
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Do everything but put it in force
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Why; needed if less is denied afterwards
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: Option<String>,
+}
+
+/// Flags of `remove`.
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// The name of the policy
+    pub(crate) name: String,
+    /// Why; goes into the log of changes
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: String,
+}
+
+/// Flags of `detach`.
+#[derive(Debug, Args)]
+pub(crate) struct Detach {
+    /// Why; goes into the log of changes
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: String,
+    /// Remove the state directory as well
+    #[arg(long)]
+    pub(crate) purge: bool,
+}
+
+/// Flags of `health`.
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// Only a node that enforces is in order
+    #[arg(long)]
+    pub(crate) require_enforce: bool,
+}
+
+/// Flags of `events`.
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Go on as they come, until interrupted
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Also those of the proof
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Flags of `why`.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// Only denials of this process
+    #[arg(long, value_name = "P")]
+    pub(crate) pid: Option<u32>,
+    /// Only denials of this path
+    #[arg(long, value_name = "P")]
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Take everything out of the kernel when the agent ends
+    #[arg(long)]
+    pub(crate) detach_on_exit: bool,
+}
+
+/// Arguments of the probe.
+#[derive(Debug, Args)]
+pub(crate) struct Probe {
+    /// `cgroup.procs` of the cgroup in which opening must succeed
+    pub(crate) neutral: PathBuf,
+    /// `cgroup.procs` of the cgroup in which it must not
+    pub(crate) scratch: PathBuf,
+    /// What is opened
+    pub(crate) files: Vec<PathBuf>,
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    Mode::from_name(text).ok_or_else(|| "it is enforce or audit".to_owned())
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("a reason has words".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_table_of_verbs_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_weakening_without_a_reason_is_bad_usage() {
+        for line in [&["aegisbpf", "detach"][..], &["aegisbpf", "remove", "x", "--reason", " "]] {
+            let error = Cli::try_parse_from(line).expect_err("needs a reason");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+}

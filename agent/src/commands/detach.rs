@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `detach`: takes all of AegisBPF, and nothing else, out of the kernel and the file systems that
+//! live in memory.
+
+use std::{fs, io};
+
+use aegis_kernel::{Kernel, probe};
+use anyhow::Context as _;
+use serde_json::json;
+
+use crate::{
+    apply::active,
+    cgroups::Own,
+    cli,
+    context::Context,
+    failure::Refusal,
+    lock::Lock,
+    output::Answer,
+    posture::Reason,
+    state::{Change, State, hex},
+};
+
+pub(super) fn run(context: &Context, args: &cli::Detach) -> anyhow::Result<Answer> {
+    if !rustix::process::geteuid().is_root() {
+        let meaning = Reason::NotRoot.meaning();
+        return Err(Refusal::new(meaning.code, "only root can take programs out of the kernel")
+            .hint(meaning.fix)
+            .into());
+    }
+    let any = detach(context, "detach", Some(&args.reason))?;
+    let purged = args.purge && remove_tree(&context.state)?;
+    let text = match (any, purged) {
+        (false, false) => "nothing to do: there is nothing of AegisBPF here",
+        (false, true) => "nothing was in the kernel; the state directory is removed",
+        (true, false) => "everything is out of the kernel; the state directory stays",
+        (true, true) => "everything is out of the kernel, and the state directory is removed",
+    };
+    let json = json!({
+        "changed": any || purged,
+        "runtime_state": "NOT_LOADED",
+        "reason_code": "NOT_ATTACHED",
+        "purged": purged,
+    });
+    Ok(Answer { text: text.to_owned(), json, exit: 0 })
+}
+
+/// Takes everything out; the answer is whether there was anything.
+pub(crate) fn detach(
+    context: &Context,
+    command: &str,
+    reason: Option<&str>,
+) -> anyhow::Result<bool> {
+    let own = probe::cgroup2_mount().map(Own::new);
+    let pinned = context.pins.exists() || context.pins.with_extension("new").exists();
+    if !pinned && !context.run.exists() && own.as_ref().is_none_or(|own| !own.exists()) {
+        return Ok(false);
+    }
+    crate::files::make_directory(&context.run)?;
+    let _lock = Lock::take(&context.lock(), command)?;
+    if pinned {
+        log(context, command, reason)?;
+    }
+    let mut any = Kernel::detach(&context.pins).context("failed to take the programs out")?;
+    if let Some(own) = own {
+        any |= own.remove()?;
+    }
+    any |= remove_tree(&context.run)?;
+    Ok(any)
+}
+
+/// A weakening is on record before it acts.
+fn log(context: &Context, command: &str, reason: Option<&str>) -> anyhow::Result<()> {
+    // Pins that cannot be read are taken out all the same.
+    let kernel = Kernel::open(&context.pins).ok().flatten();
+    let generation = active(kernel.as_ref()).ok().flatten().map(|(_, generation)| generation);
+    State::new(context.state.clone()).log(&Change {
+        command,
+        phase: "begin",
+        reason,
+        policies: Vec::new(),
+        weakening: true,
+        before: generation.as_ref().map(|generation| hex(&generation.set_digest)),
+        after: None,
+        generation: generation.as_ref().map(|generation| generation.number),
+        error: None,
+        steps: json!([]),
+    })
+}
+
+fn remove_tree(path: &std::path::Path) -> anyhow::Result<bool> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("failed to remove {}", path.display())),
+    }
+}

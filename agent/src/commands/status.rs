@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `status`: what this node really does, with everything that says so.
+
+use aegis_abi::Action;
+use serde_json::{Value, json};
+
+use crate::{
+    context::Context,
+    output::{Answer, plural},
+    proof::Outcome,
+    report::{self, short},
+    state::hex,
+    view::{self, View},
+};
+
+pub(super) fn run(context: &Context) -> anyhow::Result<Answer> {
+    let view = view::look(context)?;
+    let meaning = view.reason.meaning();
+    let exit = if view.facts.root { 0 } else { meaning.health };
+    Ok(Answer { text: text(&view)?, json: json(&view)?, exit })
+}
+
+/// The same for a program; `health` answers with it as well.
+pub(super) fn json(view: &View) -> anyhow::Result<Value> {
+    let meaning = view.reason.meaning();
+    let generation = view.active.as_ref().map(|active| &active.generation);
+    let texts = view.active.as_ref().and_then(|active| active.texts.as_ref());
+    let hook = |(hook, error): &(&str, Option<String>)| json!({ "hook": hook, "attached": error.is_none(), "error": error });
+    Ok(json!({
+        "runtime_state": meaning.state,
+        "reason_code": meaning.code,
+        "reason": meaning.reason,
+        "fix": meaning.fix,
+        "denies": meaning.denies,
+        "generation": generation.map(|generation| generation.number),
+        "set_digest": generation.map(|generation| hex(&generation.set_digest)),
+        "policies": texts.map_or_else(|| json!([]), |(stored, _)| report::policies(stored)),
+        "hooks": view.hooks.iter().map(hook).collect::<Vec<_>>(),
+        "unreadable": view.unreadable,
+        "proof": view.proof,
+        "counters": counters(view)?,
+        "enforce_capable": view.blockers.is_empty(),
+        "enforce_blockers": view.blockers,
+        "kernel": view.facts.kernel,
+        "lsm": view.facts.lsm,
+    }))
+}
+
+pub(super) fn text(view: &View) -> anyhow::Result<String> {
+    let meaning = view.reason.meaning();
+    let mut lines =
+        vec![format!("{} ({}): {}", meaning.state.name(), meaning.code, meaning.reason)];
+    if !meaning.fix.is_empty() {
+        lines.push(format!("  to do     {}", meaning.fix));
+    }
+    if let Some(error) = &view.unreadable {
+        lines.push(format!("  pins      {error}"));
+    }
+    for blocker in &view.blockers {
+        lines.push(format!("  blocker   {}: {}", blocker.code, blocker.found));
+        lines.push(format!("            fix: {}", blocker.fix));
+    }
+    if let Some(active) = &view.active {
+        let generation = &active.generation;
+        let digest = short(&generation.set_digest);
+        lines.push(format!("  active    generation {}, set {digest}", generation.number));
+    }
+    let texts = view.active.as_ref().and_then(|active| active.texts.as_ref());
+    for (policy, mode) in texts.into_iter().flat_map(|(stored, _)| stored.set.iter()) {
+        let rules = plural(policy.rules.len(), "rule");
+        let (name, version, mode) = (&policy.name, policy.version, mode.name());
+        lines.push(format!("  policy    {name} version {version}, mode {mode}, {rules}"));
+    }
+    for (hook, error) in &view.hooks {
+        let state = error.as_deref().unwrap_or("attached");
+        lines.push(format!("  hook      {hook}: {state}"));
+    }
+    for path in view.proof.iter().flat_map(|proof| &proof.paths) {
+        let result = match path.result {
+            Outcome::DeniedByUs => "denied by us",
+            Outcome::NotDenied => "NOT DENIED",
+            Outcome::DeniedByOther => "denied by something else",
+            Outcome::CouldNotRun => "could not be tried",
+        };
+        let detail = path.detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
+        lines.push(format!("  proof     {}: {result}{detail}", path.path));
+    }
+    if view.active.is_some() {
+        let counters = counters(view)?;
+        lines.push(format!(
+            "  counters  denied {}, would deny {}, reported {}, events dropped {}",
+            counters["deny"], counters["would_deny"], counters["audit"], counters["drops"]
+        ));
+    }
+    Ok(lines.join("\n"))
+}
+
+/// Sums over all rules of operators.
+fn counters(view: &View) -> anyhow::Result<Value> {
+    let ruleset =
+        view.active.as_ref().and_then(|active| active.texts.as_ref()).map(|(_, ruleset)| ruleset);
+    let mut hits = [0_u64; 3];
+    let mut drops = 0;
+    for (key, count) in view::counts(view)? {
+        let of_proof =
+            ruleset.and_then(|ruleset| ruleset.rule(key.rule)).is_some_and(|rule| rule.built_in);
+        if !of_proof {
+            for (sum, more) in hits.iter_mut().zip(count.hits) {
+                *sum += more;
+            }
+        }
+        drops += count.drops;
+    }
+    let of = |action: Action| hits.get(action.index()).copied().unwrap_or(0);
+    Ok(json!({
+        "deny": of(Action::Deny),
+        "would_deny": of(Action::WouldDeny),
+        "audit": of(Action::Audit),
+        "drops": drops,
+    }))
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What is to be seen of this node now: facts, what is in the kernel, and a proof. What follows from
+//! it is decided in `posture`.
+
+use std::collections::HashMap;
+
+use aegis_abi::{Count, CountKey};
+use aegis_kernel::{Generation, Kernel, Slot, probe::Facts};
+use aegis_policy::{Mode, Ruleset};
+use anyhow::Context as _;
+
+use crate::{
+    apply::active,
+    cgroups::Own,
+    context::Context,
+    decoder::compile_set,
+    event_log::EventLog,
+    failure::Refusal,
+    posture::{Active, Attached, Blocker, Reason, Seen, Standing, blockers, posture},
+    proof::{self, Bench, Proof, ProofFiles},
+    state::{State, StoredSet},
+};
+
+/// Everything that is known of this node.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) facts: Facts,
+    pub(crate) blockers: Vec<Blocker>,
+    pub(crate) kernel: Option<Kernel>,
+    /// Why what is pinned cannot be read.
+    pub(crate) unreadable: Option<String>,
+    /// Each hook, and why it is not attached.
+    pub(crate) hooks: Vec<(&'static str, Option<String>)>,
+    pub(crate) active: Option<InForce>,
+    pub(crate) proof: Option<Proof>,
+    pub(crate) reason: Reason,
+}
+
+/// The active generation, and what it was made from.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    pub(crate) slot: Slot,
+    pub(crate) generation: Generation,
+    /// `None`: the texts are gone.
+    pub(crate) texts: Option<(StoredSet, Ruleset)>,
+}
+
+impl InForce {
+    /// The policies and their rules, or why they are not known.
+    pub(crate) fn known(&self) -> anyhow::Result<&(StoredSet, Ruleset)> {
+        self.texts.as_ref().ok_or_else(|| {
+            let meaning = Reason::SetMissing.meaning();
+            Refusal::new(meaning.code, meaning.reason).hint(meaning.fix).into()
+        })
+    }
+}
+
+/// Looks at everything; makes a proof if something is in force and we can.
+pub(crate) fn look(context: &Context) -> anyhow::Result<View> {
+    let mut view = look_without_proof(context)?;
+    let made = view.kernel.as_ref().zip(view.active.as_ref()).and_then(|(kernel, active)| {
+        let (_, ruleset) = active.texts.as_ref()?;
+        Some(prove(context, &view.facts, kernel, active, ruleset))
+    });
+    if let Some(made) = made {
+        view.decide(context, made?);
+    }
+    Ok(view)
+}
+
+/// Looks at everything that only needs to be read.
+pub(crate) fn look_without_proof(context: &Context) -> anyhow::Result<View> {
+    let facts = Facts::gather(&context.pins);
+    let blockers = blockers(&facts, &context.bpffs.display().to_string());
+    let (kernel, unreadable) = match open(context, facts.root) {
+        Ok(kernel) => (kernel, None),
+        Err(error) => (None, Some(format!("{error:#}"))),
+    };
+    let hooks = kernel.as_ref().map(Kernel::hooks).unwrap_or_default();
+    let told = |error: aegis_kernel::Error| format!("{:#}", anyhow::Error::from(error));
+    let hooks =
+        hooks.into_iter().map(|(hook, attached)| (hook, attached.err().map(told))).collect();
+    let active = match active(kernel.as_ref())? {
+        Some((slot, generation)) => {
+            let texts = texts(context, &generation)?;
+            Some(InForce { slot, generation, texts })
+        }
+        None => None,
+    };
+    let mut view = View {
+        facts,
+        blockers,
+        kernel,
+        unreadable,
+        hooks,
+        active,
+        proof: None,
+        reason: Reason::NotAttached,
+    };
+    view.reason = posture(&view.seen(Standing::Missing));
+    Ok(view)
+}
+
+/// The counts of the active generation.
+pub(crate) fn counts(view: &View) -> anyhow::Result<HashMap<CountKey, Count>> {
+    match view.kernel.as_ref().zip(view.active.as_ref()) {
+        Some((kernel, active)) => kernel.counts(active.slot).context("failed to read the counters"),
+        None => Ok(HashMap::new()),
+    }
+}
+
+/// What is in force, for commands that have no answer without it.
+pub(crate) fn in_force(context: &Context) -> anyhow::Result<View> {
+    let view = look_without_proof(context)?;
+    if let Some(error) = &view.unreadable {
+        anyhow::bail!("failed to look into the kernel: {error}");
+    }
+    if !view.facts.root {
+        let meaning = Reason::NotRoot.meaning();
+        return Err(Refusal::new(meaning.code, meaning.reason).hint(meaning.fix).into());
+    }
+    Ok(view)
+}
+
+impl View {
+    /// Takes a fresh proof into account, and writes it down.
+    fn decide(&mut self, context: &Context, made: Proof) {
+        let last = proof::last(context);
+        let standing = made.standing(last.as_ref());
+        self.reason = posture(&self.seen(standing));
+        // A record that cannot be written only shortens how long this proof stands.
+        drop(proof::record(context, &made));
+        self.proof = Some(made);
+    }
+
+    fn seen(&self, proof: Standing) -> Seen {
+        let active = match &self.active {
+            None => Active::Nothing,
+            Some(InForce { texts: None, .. }) => Active::Unknown,
+            Some(InForce { texts: Some((stored, _)), .. }) => Active::Set {
+                policies: stored.set.len(),
+                enforcing: stored.set.iter().filter(|(_, mode)| *mode == Mode::Enforce).count(),
+                proof,
+            },
+        };
+        let hooks = self.hooks.iter().all(|(_, error)| error.is_none());
+        let attached = match (&self.kernel, &self.unreadable) {
+            (_, Some(_)) => Attached::Unreadable,
+            (None, None) => Attached::Nothing,
+            (Some(_), None) => Attached::Programs { hooks, active },
+        };
+        Seen { root: self.facts.root, blocked: !self.blockers.is_empty(), attached }
+    }
+}
+
+fn open(context: &Context, root: bool) -> anyhow::Result<Option<Kernel>> {
+    // Only root can see whether there is anything, so there is nothing to say about it.
+    if root { Ok(Kernel::open(&context.pins)?) } else { Ok(None) }
+}
+
+fn texts(
+    context: &Context,
+    generation: &Generation,
+) -> anyhow::Result<Option<(StoredSet, Ruleset)>> {
+    let stored = match State::new(context.state.clone()).load(&generation.set_digest) {
+        Ok(stored) => stored,
+        Err(error) if error.is::<Refusal>() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let ruleset = compile_set(&stored, &ProofFiles::new(context).built_in())?;
+    Ok(Some((stored, ruleset)))
+}
+
+/// Makes a proof of what is active.
+fn prove(
+    context: &Context,
+    facts: &Facts,
+    kernel: &Kernel,
+    active: &InForce,
+    ruleset: &Ruleset,
+) -> anyhow::Result<Proof> {
+    let files = ProofFiles::new(context);
+    let mount = facts.cgroup2.clone().context("failed to find the cgroup2 hierarchy")?;
+    let own = Own::new(mount);
+    crate::files::make_directory(&context.run)?;
+    let _turn = proof::take_turn(context, "proof")?;
+    let log = EventLog::open(context, kernel)?;
+    let bench = Bench { kernel, own: &own, files: &files, log: log.as_ref() };
+    Ok(bench.prove(active.slot, &active.generation, ruleset))
+}
