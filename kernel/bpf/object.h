@@ -60,6 +60,15 @@ __noinline u64 name_hash(u64 name, u64 seed)
 	return hash;
 }
 
+/* A pointer that the verifier knows, as the number that a global function takes. */
+static __always_inline u64 number_of(const void *pointer)
+{
+	u64 number = 0;
+
+	bpf_probe_read_kernel(&number, sizeof(number), &pointer);
+	return number;
+}
+
 /* The row of a name below a node of the tree of paths; NULL if it is not bound. */
 static __always_inline struct aegis_object_row *name_row(void *names, u64 seed, u32 node,
 							 const unsigned char *name)
@@ -67,7 +76,7 @@ static __always_inline struct aegis_object_row *name_row(void *names, u64 seed, 
 	struct aegis_name_key key = {
 		.node = node,
 		.kind = AEGIS_NAME,
-		.hash = name_hash((u64)name, seed),
+		.hash = name_hash(number_of(name), seed),
 	};
 
 	return bpf_map_lookup_elem(names, &key);
@@ -133,15 +142,6 @@ __noinline u64 descend(u32 slot, u64 bottom, u64 top, u32 node)
  * instruction; else the pointer is a number, and a field is a call.
  */
 #define FIELD(direct, pointer, field) ((direct) ? (pointer)->field : BPF_CORE_READ(pointer, field))
-
-/* A pointer that the verifier knows, as the number that a global function takes. */
-static __always_inline u64 number_of(const void *pointer)
-{
-	u64 number = 0;
-
-	bpf_probe_read_kernel(&number, sizeof(number), &pointer);
-	return number;
-}
 
 /*
  * One filesystem's part of a walk: from an object, or from the mount point that it lies below, up
