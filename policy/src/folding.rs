@@ -82,6 +82,13 @@ impl Folding {
     }
 }
 
+impl Held {
+    /// The rules that hold for everything beneath.
+    pub(crate) fn handed_down(&self) -> RuleNumbers {
+        self.beneath.held()
+    }
+}
+
 fn hold(above: Rc<Beneath>, ending: Option<&Ending>) -> Held {
     let Some(ending) = ending else {
         return Held { own: None, directory: false, beneath: above };

@@ -35,6 +35,7 @@ mod places;
 mod policy;
 mod resolve;
 mod rules;
+mod same;
 mod set;
 mod text;
 

@@ -15,7 +15,7 @@ use crate::{
     cgroups::{StepKey, Target},
     folding::{Folding, Labels, TooManyLabels},
     limits,
-    places::ROOT,
+    same::{Lineages, Same},
 };
 
 /// Writes the rows of a generation whose hashes start from `seed`.
@@ -23,16 +23,13 @@ use crate::{
 /// # Errors
 /// [`LowerError`] if the rules hold in too many combinations.
 pub fn lower(ruleset: &Ruleset, places: &Places, seed: u64) -> Result<Rows, LowerError> {
-    let mut lowering = Lowering {
-        ruleset,
-        places,
-        seed,
-        folding: Folding::new(places),
-        labels: Labels::default(),
-    };
     let same = Same::new(places);
-    let names = lowering.names(&same)?;
-    let objects = lowering.objects(&same)?;
+    let folding = Folding::new(places);
+    let lineages = Lineages::new(places, &same, &folding);
+    let mut lowering =
+        Lowering { ruleset, places, seed, same, folding, lineages, labels: Labels::default() };
+    let names = lowering.names()?;
+    let objects = lowering.objects()?;
     let filesystems = lowering.filesystems()?;
     let every_rule = ruleset.rules().iter().map(|rule| rule.number).collect();
     let unknown_label = lowering.labels.number(every_rule)?;
@@ -104,7 +101,9 @@ struct Lowering<'a> {
     ruleset: &'a Ruleset,
     places: &'a Places,
     seed: u64,
+    same: Same,
     folding: Folding,
+    lineages: Lineages,
     labels: Labels,
 }
 
@@ -127,11 +126,11 @@ impl Draft {
 
 impl Lowering<'_> {
     /// One row for each name on the way to an object, and for the object's own.
-    fn names(&mut self, same: &Same) -> Result<Vec<(NameKey, ObjectRow)>, LowerError> {
+    fn names(&mut self) -> Result<Vec<(NameKey, ObjectRow)>, LowerError> {
         let mut drafts: BTreeMap<(u32, &[u8]), Draft> = BTreeMap::new();
         for (number, node) in self.places.nodes.iter().enumerate().skip(1) {
-            let draft = drafts.entry((same.number(node.parent), &node.name)).or_default();
-            self.add(draft, number, same);
+            let draft = drafts.entry((self.same.number(node.parent), &node.name)).or_default();
+            self.add(draft, number);
         }
         let mut rows = Vec::with_capacity(drafts.len());
         let mut keys = HashSet::with_capacity(drafts.len());
@@ -146,11 +145,11 @@ impl Lowering<'_> {
     }
 
     /// One row for each inode that is an object, or a directory on the way to one.
-    fn objects(&mut self, same: &Same) -> Result<Vec<(InodeKey, ObjectRow)>, LowerError> {
+    fn objects(&mut self) -> Result<Vec<(InodeKey, ObjectRow)>, LowerError> {
         let mut drafts: BTreeMap<Order, Draft> = BTreeMap::new();
         for number in 0..self.places.nodes.len() {
             if let Some(component) = self.places.component(number) {
-                self.add(drafts.entry(Order::of(component.key)).or_default(), number, same);
+                self.add(drafts.entry(Order::of(component.key)).or_default(), number);
             }
         }
         for (path, component) in &self.places.mounts {
@@ -167,14 +166,15 @@ impl Lowering<'_> {
         Ok(rows)
     }
 
-    fn add(&self, draft: &mut Draft, number: usize, same: &Same) {
-        if same.leads_on(number) {
-            draft.node = same.number(number);
+    fn add(&self, draft: &mut Draft, number: usize) {
+        if self.same.leads_on(number) {
+            draft.node = self.same.number(number);
         }
         if let Some(held) = self.folding.node(number)
             && let Some(own) = &held.own
         {
             draft.add(own, held.directory);
+            draft.rules.get_or_insert_default().extend(self.lineages.of(&self.same, number));
         }
     }
 
@@ -303,78 +303,3 @@ impl Order {
         InodeKey { ino: self.1, dev: self.0, generation: self.2 }
     }
 }
-
-/// Nodes that are one directory seen at several paths (bind mounts), and so share a number: what is
-/// bound below one of them is bound below all.
-struct Same {
-    /// The first of the nodes that each is the same as.
-    first: Vec<usize>,
-    /// Whether names are bound below, by first node.
-    leads_on: Vec<bool>,
-}
-
-impl Same {
-    fn new(places: &Places) -> Self {
-        let mut same = Self {
-            first: (0..places.nodes.len()).collect(),
-            leads_on: vec![false; places.nodes.len()],
-        };
-        let mut directories: HashMap<InodeKey, usize> = HashMap::new();
-        let mut pairs: Vec<(usize, usize)> = Vec::new();
-        for number in 0..places.nodes.len() {
-            let component = places.component(number);
-            if let Some(directory) = component.filter(|found| found.kind == Kind::Directory) {
-                let first = *directories.entry(directory.key).or_insert(number);
-                pairs.push((first, number));
-            }
-        }
-        // What lies below one directory by the same name is the same as well, there or not: that
-        // may join more, so it goes on until nothing is joined.
-        pairs.retain(|(one, other)| one != other);
-        while !pairs.is_empty() {
-            for (one, other) in std::mem::take(&mut pairs) {
-                same.join(one, other);
-            }
-            let mut children: HashMap<(usize, &[u8]), usize> = HashMap::new();
-            for (number, node) in places.nodes.iter().enumerate().skip(1) {
-                let key = (same.first(node.parent), node.name.as_slice());
-                let twin = *children.entry(key).or_insert(number);
-                if same.first(twin) != same.first(number) {
-                    pairs.push((twin, number));
-                }
-            }
-        }
-        for node in places.nodes.iter().skip(1) {
-            let first = same.first(node.parent);
-            if let Some(leads_on) = same.leads_on.get_mut(first) {
-                *leads_on = true;
-            }
-        }
-        same
-    }
-
-    fn first(&self, mut node: usize) -> usize {
-        while let Some(first) = self.first.get(node).filter(|first| **first != node) {
-            node = *first;
-        }
-        node
-    }
-
-    fn join(&mut self, one: usize, other: usize) {
-        let (one, other) = (self.first(one), self.first(other));
-        if let Some(first) = self.first.get_mut(one.max(other)) {
-            *first = one.min(other);
-        }
-    }
-
-    fn leads_on(&self, node: usize) -> bool {
-        self.leads_on.get(self.first(node)).copied().unwrap_or(false)
-    }
-
-    /// The number of a node in the kernel's tree; the root, being first, has 1.
-    fn number(&self, node: usize) -> u32 {
-        u32::try_from(self.first(node) + 1).unwrap_or(u32::MAX)
-    }
-}
-
-const _: () = assert!(ROOT == 0, "node 1 is the root of the kernel's tree");

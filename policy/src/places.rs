@@ -154,6 +154,15 @@ impl Places {
         fresh
     }
 
+    /// Whether a path is that of an object, or on the way to one.
+    pub(crate) fn names(&self, path: &[u8]) -> bool {
+        let mut at = Some(ROOT);
+        for name in names::components(path) {
+            at = at.and_then(|at| self.nodes.get(at)?.children.get(name).copied());
+        }
+        at.is_some()
+    }
+
     /// The path of a node.
     pub(crate) fn path(&self, mut at: usize) -> Vec<u8> {
         let mut names = Vec::new();

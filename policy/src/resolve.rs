@@ -300,7 +300,9 @@ impl Resolver<'_> {
     }
 
     fn error(&self, object: &Object, fault: ObjectFault) -> ObjectError {
-        let place = self.places.objects.iter().find(|place| place.object == *object);
+        // Places are sorted by object.
+        let place = self.places.objects.binary_search_by(|place| place.object.cmp(object));
+        let place = place.ok().and_then(|at| self.places.objects.get(at));
         let number = place.and_then(|place| place.rules.iter().chain(&place.excepted_by).min());
         let rule = number.and_then(|number| self.ruleset.rule(*number));
         ObjectError {
@@ -321,7 +323,7 @@ fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Why an object cannot be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("policy {policy}, rule {rule} (line {line}): object {object}")]
+#[error("{}{object}", whose(policy, rule, *line))]
 pub struct ObjectError {
     /// The policy that names it.
     pub policy: String,
@@ -363,6 +365,15 @@ impl ObjectError {
                 "see the cause; a path that is not there is no error".to_owned()
             }
         }
+    }
+}
+
+/// Whose an object is; a mount point is nobody's.
+fn whose(policy: &str, rule: &str, line: usize) -> String {
+    match (policy, line) {
+        ("", _) => String::new(),
+        (_, 0) => format!("policy {policy}, rule {rule}: object "),
+        _ => format!("policy {policy}, rule {rule} (line {line}): object "),
     }
 }
 
