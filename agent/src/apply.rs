@@ -5,7 +5,11 @@
 //! Nothing decides by the new generation until the flip, which is one store; and there is no flip
 //! before the new generation has denied, for our own scratch cgroup, what it must deny.
 
-use std::{cell::Cell, path::PathBuf};
+use std::{
+    cell::Cell,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use aegis_kernel::{Generation, Kernel, Resolver, Slot, probe::Facts};
 use aegis_policy::{LowerError, Mode, ObjectError, Places, Policy, Ruleset, lower, resolve};
@@ -111,9 +115,11 @@ fn able(facts: &Facts, context: &Context) -> anyhow::Result<PathBuf> {
 }
 
 fn blocked(first: &Blocker, all: &[Blocker]) -> Refusal {
-    let details = all.iter().map(|blocker| format!("  {}: {}", blocker.code, blocker.found));
+    let line = |blocker: &Blocker| {
+        format!("  {}: {}\n    fix: {}", blocker.code, blocker.found, blocker.fix)
+    };
     Refusal::new(first.code, "this host cannot enforce policies; nothing was changed")
-        .details(details.collect())
+        .details(all.iter().map(line).collect())
         .hint(first.fix.clone())
 }
 
@@ -157,7 +163,7 @@ impl Attempt<'_> {
         });
 
         steps.next("compile");
-        let ruleset = compile_set(&wanted, &self.files.built_in())?;
+        let ruleset = Rc::new(compile_set(&wanted, &self.files.built_in())?);
 
         steps.next("attach");
         check_hooks(kernel.as_ref())?;
@@ -222,7 +228,6 @@ impl Attempt<'_> {
     ) -> anyhow::Result<Report> {
         self.files.make()?;
         let (places, objects, all) = self.resolve(ruleset, steps)?;
-        steps.next("lower");
         lower_with_seed(ruleset, &places)?;
         Ok(Report {
             changed: false,
@@ -242,7 +247,7 @@ impl Attempt<'_> {
         &self,
         kernel: &Kernel,
         wanted: StoredSet,
-        ruleset: &Ruleset,
+        ruleset: &Rc<Ruleset>,
         steps: &mut Steps,
         undo: &mut Undo,
     ) -> anyhow::Result<Report> {
@@ -258,19 +263,24 @@ impl Attempt<'_> {
         undo.filled = Some(slot);
         drop((rows, places));
 
+        steps.next("store");
+        undo.note(&self.state.set_path(&wanted.set.digest()));
+        self.state.store(&wanted)?;
+
         steps.next("prove");
         self.files.renew()?;
         let turn = proof::take_turn(self.context, self.request.command)?;
         let log = EventLog::open(self.context, kernel)?;
+        if let Some(log) = &log {
+            log.know(generation.number, ruleset);
+        }
         let bench = Bench { kernel, own: &self.own, files: &self.files, log: log.as_ref() };
         kernel.try_out(slot, self.own.scratch_id()?);
         let tried = bench.prove(slot, &generation, ruleset);
         kernel.end_trial();
         demand(&tried, "before it was put in force")?;
 
-        steps.next("record");
-        undo.note(&self.state.set_path(&wanted.set.digest()));
-        self.state.store(&wanted)?;
+        steps.next("log");
         self.log("begin", None, Some(&generation), steps)?;
 
         steps.next("flip");
@@ -410,13 +420,13 @@ impl Undo {
     }
 
     /// Remembers that a path is not there, and what above it is not.
-    fn note(&mut self, path: &std::path::Path) {
+    fn note(&mut self, path: &Path) {
         let missing = path.ancestors().take_while(|above| !above.exists()).last();
-        self.paths.extend(missing.map(std::path::Path::to_owned));
+        self.paths.extend(missing.map(Path::to_owned));
     }
 
     /// Forgets the run-time directory if another command used it before we had the lock.
-    fn forget_if_shared(&mut self, run: &std::path::Path) {
+    fn forget_if_shared(&mut self, run: &Path) {
         let others = std::fs::read_dir(run).map_or(0, |entries| entries.count());
         if others > 1 {
             self.paths.clear();

@@ -111,17 +111,17 @@ impl Agent<'_> {
         let active = kernel.map(Kernel::active);
         let until = Instant::now() + PROOF_EVERY;
         while Instant::now() < until {
-            if self.wait(log.map(EventLog::as_fd))? {
-                if let Some(log) = log {
-                    log.drain()?;
-                }
-                return Ok(Some(Next::End));
-            }
-            if let Some(log) = log {
-                log.drain()?;
-            }
+            let end = self.wait(log.map(EventLog::as_fd))?;
+            // A detach takes the directory of the log away with the pins.
             if self.pins() != pins {
-                return Ok(Some(Next::Again));
+                return Ok(Some(if end { Next::End } else { Next::Again }));
+            }
+            if let Some(Err(error)) = log.map(EventLog::drain) {
+                self.output.talk(&format!("aegisbpf: {error:#}"));
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            if end {
+                return Ok(Some(Next::End));
             }
             if kernel.map(Kernel::active) != active {
                 return Ok(None);

@@ -2,7 +2,10 @@
 //! Numbers of events and counters → names. The texts of a generation are compiled again, which gives
 //! the same numbers as when it was filled.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
 
 use aegis_abi::{
     Event,
@@ -37,7 +40,7 @@ pub(crate) fn compile_set(set: &StoredSet, built_in: &BuiltIn) -> anyhow::Result
 pub(crate) struct Decoder {
     state: State,
     built_in: BuiltIn,
-    rulesets: HashMap<u64, Option<Ruleset>>,
+    rulesets: HashMap<u64, Option<Rc<Ruleset>>>,
     cgroups: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -51,10 +54,20 @@ impl Decoder {
         }
     }
 
+    /// What a generation was made from, for a caller who knows it already.
+    pub(crate) fn know(&mut self, generation: u64, ruleset: &Rc<Ruleset>) {
+        self.rulesets.insert(generation, Some(Rc::clone(ruleset)));
+    }
+
+    /// Asks again for generations that were not known: they may be by now.
+    pub(crate) fn retry(&mut self) {
+        self.rulesets.retain(|_, ruleset| ruleset.is_some());
+    }
+
     /// One event as a line of the log.
     pub(crate) fn record(&mut self, kernel: &Kernel, sequence: u64, event: &Event) -> Value {
         self.learn(kernel, event);
-        let ruleset = self.rulesets.get(&event.generation).and_then(Option::as_ref);
+        let ruleset = self.rulesets.get(&event.generation).and_then(Option::as_deref);
         let rule = ruleset.and_then(|ruleset| ruleset.rule(event.rule));
         let cgroup = self.cgroups.get(&event.cgroup).map(|path| escape(path));
         let reason = match (rule, event.rule) {
@@ -89,7 +102,7 @@ impl Decoder {
     /// Looks for what is not known yet, each generation once.
     fn learn(&mut self, kernel: &Kernel, event: &Event) {
         if !self.rulesets.contains_key(&event.generation) {
-            let ruleset = self.ruleset(kernel, event.generation);
+            let ruleset = self.ruleset(kernel, event.generation).map(Rc::new);
             self.rulesets.insert(event.generation, ruleset);
         }
         if !self.cgroups.contains_key(&event.cgroup)

@@ -13,11 +13,12 @@ use std::{
         unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
+    rc::Rc,
     time::Duration,
 };
 
 use aegis_kernel::{Events, Kernel, Slot};
-use aegis_policy::BuiltIn;
+use aegis_policy::{BuiltIn, Ruleset};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
@@ -59,10 +60,16 @@ impl<'kernel> EventLog<'kernel> {
         }))
     }
 
+    /// What a generation was made from, for a caller who knows it already.
+    pub(crate) fn know(&self, generation: u64, ruleset: &Rc<Ruleset>) {
+        self.decoder.borrow_mut().know(generation, ruleset);
+    }
+
     /// Takes all events that are there into the log.
     pub(crate) fn drain(&self) -> anyhow::Result<Vec<Seen>> {
         let lost = self.newly_lost()?;
         let taken = self.events.take(Duration::ZERO, lost).context("failed to take events")?;
+        self.decoder.borrow_mut().retry();
         let mut seen = Vec::with_capacity(taken.len());
         let mut lines = String::new();
         for taken in taken {

@@ -41,14 +41,18 @@ impl<'a> ThisHost<'a> {
         let same = same.count();
         self.way.truncate(same);
         for name in names.iter().skip(same) {
-            let parent = self.way.last().map_or(self.root.as_fd(), |(_, open)| open.as_fd());
+            let parent = self.nearest();
             match open_directory(parent, c_string(name)?.as_c_str()) {
                 Ok(open) => self.way.push((name.to_vec(), open)),
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Some(self.way.last().map_or(self.root.as_fd(), |(_, open)| open.as_fd())))
+        Ok(Some(self.nearest()))
+    }
+
+    fn nearest(&self) -> BorrowedFd<'_> {
+        self.way.last().map_or_else(|| self.root.as_fd(), |(_, open)| open.as_fd())
     }
 
     fn ask(&mut self, path: &[u8]) -> Result<Found, Failed> {

@@ -317,20 +317,6 @@ pub(crate) fn blockers(facts: &Facts, bpffs: &str) -> Vec<Blocker> {
             "mount sysfs at /sys, or boot a kernel with CONFIG_DEBUG_INFO_BTF=y".to_owned(),
         );
     }
-    if !facts.bpffs {
-        add(
-            "NO_BPFFS",
-            &format!("there is no bpffs at {bpffs}"),
-            format!("mount -t bpf bpf {bpffs}"),
-        );
-    }
-    if facts.cgroup2.is_none() {
-        add(
-            "NO_CGROUP2",
-            "no cgroup2 hierarchy is mounted",
-            "mount -t cgroup2 cgroup2 /sys/fs/cgroup".to_owned(),
-        );
-    }
     let missing_lsm = facts.lsm.as_ref().filter(|list| !list.iter().any(|lsm| lsm == "bpf"));
     if let Some(list) = missing_lsm {
         add(
@@ -375,6 +361,20 @@ pub(crate) fn blockers(facts: &Facts, bpffs: &str) -> Vec<Blocker> {
             &format!("the kernel refuses an LSM program: {}", chain(error)),
             "boot a kernel from 5.10 on with CONFIG_BPF_LSM=y and CONFIG_BPF_JIT=y".to_owned(),
         ),
+    }
+    if !facts.bpffs {
+        add(
+            "NO_BPFFS",
+            &format!("there is no bpffs at {bpffs}"),
+            format!("mount -t bpf bpf {bpffs}"),
+        );
+    }
+    if facts.cgroup2.is_none() {
+        add(
+            "NO_CGROUP2",
+            "no cgroup2 hierarchy is mounted",
+            "mount -t cgroup2 cgroup2 /sys/fs/cgroup".to_owned(),
+        );
     }
     blockers
 }

@@ -66,6 +66,22 @@ pub(crate) enum Outcome {
 }
 
 impl Proof {
+    fn now(generation: &Generation, paths: Vec<PathProof>) -> Self {
+        let (at, time) = (time::since_boot(), time::written(time::now()));
+        Self { generation: generation.number, at, time, paths }
+    }
+
+    /// What is known if nothing could be tried.
+    pub(crate) fn could_not_run(generation: &Generation, why: &anyhow::Error) -> Self {
+        let path = |path: &str| PathProof {
+            path: path.to_owned(),
+            result: Outcome::CouldNotRun,
+            detail: Some(format!("{why:#}")),
+            event: None,
+        };
+        Self::now(generation, BuiltIn::RULES.map(path).to_vec())
+    }
+
     /// Whether every denial came from us.
     pub(crate) fn passed(&self) -> bool {
         !self.paths.is_empty() && self.paths.iter().all(|path| path.result == Outcome::DeniedByUs)
@@ -180,25 +196,9 @@ pub(crate) struct Bench<'a> {
 impl Bench<'_> {
     /// Proves that `generation`, which must decide for the scratch cgroup, denies.
     pub(crate) fn prove(&self, slot: Slot, generation: &Generation, ruleset: &Ruleset) -> Proof {
-        let paths = match self.try_all(slot, generation, ruleset) {
-            Ok(paths) => paths,
-            Err(error) => self
-                .files
-                .opened()
-                .into_iter()
-                .map(|(path, _)| PathProof {
-                    path: path.to_owned(),
-                    result: Outcome::CouldNotRun,
-                    detail: Some(format!("{error:#}")),
-                    event: None,
-                })
-                .collect(),
-        };
-        Proof {
-            generation: generation.number,
-            at: time::since_boot(),
-            time: time::written(time::now()),
-            paths,
+        match self.try_all(slot, generation, ruleset) {
+            Ok(paths) => Proof::now(generation, paths),
+            Err(error) => Proof::could_not_run(generation, &error),
         }
     }
 

@@ -207,6 +207,9 @@ impl Report {
             _ if self.dry_run => {
                 format!("nothing was changed (dry run): set {digest} can be applied")
             }
+            Some(generation) if self.changed && self.set.set.is_empty() => {
+                format!("{state}: no policy is left, generation {} is empty", generation.number)
+            }
             Some(generation) if self.changed => {
                 format!("{state}: generation {} is in force, set {digest}", generation.number)
             }

@@ -77,7 +77,7 @@ pub(crate) fn ms(time: Duration) -> f64 {
 }
 
 fn show(present: &Mutex<Present>) -> bool {
-    std::thread::sleep(Duration::from_millis(250));
+    std::thread::sleep(Duration::from_secs(1));
     let mut present = present.lock().unwrap_or_else(PoisonError::into_inner);
     let time = present.since.elapsed();
     if !present.ended && time > Duration::from_secs(1) {

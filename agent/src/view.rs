@@ -63,7 +63,7 @@ pub(crate) fn look(context: &Context) -> anyhow::Result<View> {
         Some(prove(context, &view.facts, kernel, active, ruleset))
     });
     if let Some(made) = made {
-        view.decide(context, made?);
+        view.decide(context, made);
     }
     Ok(view)
 }
@@ -171,20 +171,25 @@ fn texts(
     Ok(Some((stored, ruleset)))
 }
 
-/// Makes a proof of what is active.
+/// Makes a proof of what is active; that it could not be made is an outcome of its own.
 fn prove(
     context: &Context,
     facts: &Facts,
     kernel: &Kernel,
     active: &InForce,
     ruleset: &Ruleset,
-) -> anyhow::Result<Proof> {
+) -> Proof {
     let files = ProofFiles::new(context);
-    let mount = facts.cgroup2.clone().context("failed to find the cgroup2 hierarchy")?;
-    let own = Own::new(mount);
-    crate::files::make_directory(&context.run)?;
-    let _turn = proof::take_turn(context, "proof")?;
-    let log = EventLog::open(context, kernel)?;
-    let bench = Bench { kernel, own: &own, files: &files, log: log.as_ref() };
-    Ok(bench.prove(active.slot, &active.generation, ruleset))
+    let attempt = || {
+        let mount = facts.cgroup2.clone().context("failed to find the cgroup2 hierarchy")?;
+        crate::files::make_directory(&context.run)?;
+        let _turn = proof::take_turn(context, "proof")?;
+        // With the turn, nobody else is in a trial: one that is left is of a command that was killed.
+        kernel.end_trial();
+        let log = EventLog::open(context, kernel)?;
+        let own = Own::new(mount);
+        let bench = Bench { kernel, own: &own, files: &files, log: log.as_ref() };
+        anyhow::Ok(bench.prove(active.slot, &active.generation, ruleset))
+    };
+    attempt().unwrap_or_else(|error| Proof::could_not_run(&active.generation, &error))
 }

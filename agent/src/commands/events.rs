@@ -67,6 +67,10 @@ pub(crate) fn line(record: &Value) -> String {
         "would_deny" => "WOULD DENY",
         _ => "REPORTED",
     };
+    let cgroup = match record.get("cgroup") {
+        Some(Value::String(path)) => path.clone(),
+        _ => format!("a cgroup that is gone (id {})", text("cgroup_id")),
+    };
     format!(
         "{} {verdict} {} {}\n    by {}/{}: {}\n    to {} (pid {}, uid {}, {}) in {}",
         text("time"),
@@ -79,7 +83,7 @@ pub(crate) fn line(record: &Value) -> String {
         text("pid"),
         text("uid"),
         text("comm"),
-        text("cgroup")
+        cgroup
     )
 }
 
