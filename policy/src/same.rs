@@ -150,7 +150,8 @@ impl Twins {
         Self { twins, mounted }
     }
 
-    /// What holds for this name in a directory by those of its paths where the name is not bound.
+    /// What holds for this name in a directory by those of its paths where no object ends
+    /// with that name.
     fn handed_down(
         &self,
         places: &Places,
@@ -160,8 +161,9 @@ impl Twins {
     ) -> Vec<u32> {
         let mut rules = self.mounted.get(&directory).cloned().unwrap_or_default();
         for twin in self.twins.get(&directory).into_iter().flatten() {
-            let bound =
-                places.nodes.get(*twin).is_some_and(|node| node.children.contains_key(name));
+            let child = places.nodes.get(*twin).and_then(|node| node.children.get(name));
+            let held = child.and_then(|child| folding.node(*child));
+            let bound = held.is_some_and(|held| held.own.is_some());
             if let Some(held) = folding.node(*twin).filter(|_| !bound) {
                 rules.extend(held.handed_down());
             }

@@ -305,7 +305,13 @@ proptest! {
             return Err(TestCaseError::reject("objects are not what rules take them for"));
         };
         let before = world.clone();
-        changes.iter().for_each(|one| act(&mut world, one));
+        for change in &changes {
+            // What a directory hands down, and what is bound below it, moves with it: rows alone
+            // cannot tell where it came from. Its move is for hooks to see, and to mark.
+            if !matches!(change, Act::Rename(from, _) if is_directory(&world, from)) {
+                act(&mut world, change);
+            }
+        }
         compare(&world, &ruleset, &places, &before, &cgroups, accesses, false)?;
     }
 }

@@ -175,6 +175,17 @@ fn one_directory_at_two_paths_has_the_names_of_both() {
 }
 
 #[test]
+fn a_label_does_not_hide_what_holds_by_another_path() {
+    let mut world = world(&["/a/", "/a/file", "/b/"]);
+    assert!(world.bind(b"/a", b"/b"));
+    let one = text(&["/a/"], &["/a/file/on/the/way"]);
+    let other = text(&["/b/file"], &[]).replace("\"deny\"", "\"audit\"");
+    let ruleset = compile(&set(&[one, other]), &built_in()).unwrap();
+    let (_, rows) = bind(&ruleset, &world);
+    assert!(denied(&rows, &world, "/a/file") && denied(&rows, &world, "/b/file"));
+}
+
+#[test]
 fn an_exception_is_allowed_by_its_name_and_not_by_another() {
     let mut world = world(&["/srv/", "/srv/secret", "/srv/public"]);
     let ruleset = rules(&["/srv/"], &["/srv/public"]);
