@@ -2,17 +2,14 @@
 //! `cargo xtask dist`: one static binary that runs on any of the kernels with nothing beside it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
 
-use crate::command::{cargo, run, target};
+use crate::command::{cargo, program, run, target};
 use crate::setup::library_directory;
 use crate::talk::Step;
-
-/// The libraries below the loader, as archives to link from.
-const LIBRARIES: [&str; 3] = ["libelf.a", "libz.a", "libzstd.a"];
 
 /// Where everything static is linked for.
 pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
@@ -20,8 +17,15 @@ pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Builds `target/dist/aegisbpf`.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let step = Step::begin("building target/dist/aegisbpf");
-    let result =
-        run(static_cargo()?.args(["build", "--quiet", "--release", "--package", "aegisbpf"]));
+    let result = run(static_cargo()?.args([
+        "build",
+        "--quiet",
+        "--release",
+        "--package",
+        "aegisbpf",
+        "--features",
+        "static",
+    ]));
     step.end(if result.is_ok() { "" } else { "failed" });
     result?;
     let built = static_target().join(TRIPLE).join("release/aegisbpf");
@@ -55,17 +59,38 @@ pub(crate) fn static_target() -> PathBuf {
     }
 }
 
-/// A directory with links to the archives and to nothing else, so that nothing else is found there.
-fn libraries() -> anyhow::Result<PathBuf> {
+/// A directory with the archives and nothing else, so that nothing else is found there. `.cargo/config.toml` names it to
+/// every build, since another value would have cargo build the loader again.
+pub(crate) fn libraries() -> anyhow::Result<PathBuf> {
     let directory = target("libraries");
     fs::create_dir_all(&directory)
         .with_context(|| format!("failed to create {}", directory.display()))?;
-    for name in LIBRARIES {
-        let link = directory.join(name);
-        if let Some(found) = library_directory(name).filter(|_| !link.exists()) {
-            std::os::unix::fs::symlink(found.join(name), &link)
-                .with_context(|| format!("failed to link {}", link.display()))?;
+    for name in ["libelf.a", "libz.a"] {
+        let kept = directory.join(name);
+        let Some(found) = library_directory(name).filter(|_| !kept.exists()) else { continue };
+        let failed = || format!("failed to keep {}", kept.display());
+        match library_directory("libzstd.a").filter(|_| name == "libelf.a") {
+            Some(zstd) => merge(&[found.join(name), zstd.join("libzstd.a")], &kept)?,
+            None => std::os::unix::fs::symlink(found.join(name), &kept).with_context(failed)?,
         }
     }
     Ok(directory)
+}
+
+/// Newer libelf unpacks sections with zstd, which the loader's build does not link: one archive for both.
+fn merge(archives: &[PathBuf], to: &Path) -> anyhow::Result<()> {
+    let directory = to.with_extension("parts");
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("failed to create {}", directory.display()))?;
+    let (new, script) = (directory.join("merged.a"), directory.join("script"));
+    let mut lines = format!("CREATE {}\n", new.display());
+    for archive in archives {
+        lines.push_str(&format!("ADDLIB {}\n", archive.display()));
+    }
+    lines.push_str("SAVE\nEND\n");
+    let failed = || format!("failed to write {}", to.display());
+    fs::write(&script, lines).with_context(failed)?;
+    run(program("ar").arg("-M").stdin(fs::File::open(&script).with_context(failed)?))?;
+    fs::rename(&new, to).with_context(failed)?;
+    fs::remove_dir_all(&directory).with_context(failed)
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 
 use crate::command::{find, output, program};
+use crate::dist::libraries;
 use crate::talk::Step;
 
 /// A package of Debian and Ubuntu, and how to see that what it brings is there.
@@ -66,7 +67,7 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
     let missing: Vec<&str> =
         NEEDS.iter().filter(|need| !need.seen_by.is_there()).map(|need| need.package).collect();
     if missing.is_empty() {
-        return Ok(());
+        return libraries().map(|_| ());
     }
     if find("apt-get").is_none() {
         bail!(
@@ -83,7 +84,7 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
     if !still.is_empty() {
         bail!("failed to find what {} should have installed", still.join(", "));
     }
-    Ok(())
+    libraries().map(|_| ())
 }
 
 fn install(missing: &[&str]) -> anyhow::Result<()> {
