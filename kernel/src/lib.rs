@@ -52,6 +52,8 @@ impl Kernel {
     /// # Errors
     /// If something is pinned that this binary does not know, or not all of it can be opened.
     pub fn open(pins: &Path) -> Result<Option<Self>, Error> {
+        // Errors carry what there is to say; libbpf would write to stderr as well.
+        libbpf_rs::set_print(None);
         match rustix::fs::stat(pins) {
             Ok(_) => {}
             Err(rustix::io::Errno::NOENT) => return Ok(None),

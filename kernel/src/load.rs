@@ -9,13 +9,13 @@ use crate::Error;
 
 /// Opens and loads one of our objects.
 pub(crate) fn load(name: &'static str, bytes: &[u8]) -> Result<Object, Error> {
-    let earlier = set_print(Some((PrintLevel::Info, keep)));
+    set_print(Some((PrintLevel::Info, keep)));
     take_log();
     let loaded = ObjectBuilder::default()
         .name(name)
         .and_then(|builder| builder.open_memory(bytes))
         .and_then(libbpf_rs::OpenObject::load);
-    set_print(earlier);
+    set_print(None);
     loaded.map_err(|source| Error::Refused { object: name, log: tail(&take_log()), source })
 }
 
