@@ -2,16 +2,16 @@
 /*
  * What is touched: the labels of a file.
  *
- * From the file upwards, the nearest label decides:
+ * From the file upwards, the nearest label that a name leads to decides:
  *
  *   1. its own, by inode;
  *   2. its name's, where names are bound in the directory that holds it;
  *   3. those of each directory above it, by inode and by name;
  *   4. across the mount point, which can only add denials.
  *
- * 1 and 2 speak about the same thing, so where they differ both are weighed: then something was
- * moved, and the stricter of what it is and where it lies holds. A directory that took the place
- * of one that policies name has no row, but its name has: names are then followed down again
+ * A thing that is known by its inode alone is not where policies name it: it was moved, or has one
+ * more name. Its label counts, and so does what lies above. A directory that took the place of
+ * one that policies name has no row, but its name has: names are then followed down again
  * (descend), so nobody needs to be told when something on the way is replaced or appears.
  *
  * Not covered here: what has left its name since the generation was filled.
@@ -20,26 +20,32 @@
 #define AEGIS_OBJECT_H
 
 /*
- * What a walk found, in one word, since a global function returns no more than that: two labels,
- * why each, and whether the walk came to its end. (Global functions are verified once, not at
- * each call, and on 5.10 take and return nothing but numbers.)
+ * What a walk found, in one word: three labels of 13 bits, why each holds in 3 bits, and whether
+ * the walk came to its end. (Global functions are verified once and not at each call; on 5.10 they
+ * take and return nothing but numbers.)
  */
 typedef u64 found;
+#define FOUND_ONE 0xffffULL
+#define FOUND_LABEL 0x1fffULL
 #define FOUND_INCOMPLETE (1ULL << 63)
+
+_Static_assert(AEGIS_LABELS_MAX - 1 <= FOUND_LABEL, "a label has 13 bits");
 
 static __always_inline found found_one(u32 label, u32 why)
 {
-	return (u64)(label & 0xffff) | (u64)why << 16;
+	return (label & FOUND_LABEL) | (u64)why << 13;
 }
 
-/* Both labels of one thing; `first` may be empty. What is incomplete stays so. */
-static __always_inline found found_both(found first, found second)
+/* Adds a label, unless it is there; a fourth is more than a walk can tell. */
+__noinline u64 found_also(u64 labels, u32 label, u32 why)
 {
-	u64 incomplete = (first | second) & FOUND_INCOMPLETE;
-
-	if (!(first & 0xffff))
-		return second | incomplete;
-	return (first & 0xffffff) | (second & 0xffffff) << 24 | incomplete;
+	for (int at = 0; at < 48; at += 16) {
+		if (!(labels >> at & FOUND_ONE))
+			return labels | found_one(label, why) << at;
+		if ((labels >> at & FOUND_LABEL) == label)
+			return labels;
+	}
+	return labels | FOUND_INCOMPLETE;
 }
 
 /* A whole name and its key would not fit on the stack: pieces of 31 bytes and a NUL. */
@@ -158,6 +164,9 @@ static __always_inline found walk(const bool direct, u32 slot, struct dentry *de
 	void *by_inode = bpf_map_lookup_elem(&objects, &slot);
 	void *by_name = bpf_map_lookup_elem(&names, &slot);
 	bool is_object = direct || below == bottom;
+	/* What a label needs to count here: for the object itself nothing, above it to be a
+	 * directory's. */
+	u32 counts = is_object ? AEGIS_ROW_DIRECTORY : 0;
 	struct aegis_inode_key key = {};
 	struct super_block *super;
 	struct dentry *child = dentry;
@@ -181,7 +190,7 @@ static __always_inline found walk(const bool direct, u32 slot, struct dentry *de
 			labels = descend(slot, bottom, below, child_node);
 		if (labels)
 			return labels;
-		if (row->label && (is_object || row->flags & AEGIS_ROW_DIRECTORY))
+		if (row->label && (row->flags | counts) & AEGIS_ROW_DIRECTORY)
 			labels = found_one(row->label,
 					   is_object ? AEGIS_WHY_INODE : AEGIS_WHY_DIRECTORY);
 	}
@@ -190,8 +199,7 @@ static __always_inline found walk(const bool direct, u32 slot, struct dentry *de
 		struct dentry *parent = FIELD(direct, child, d_parent);
 
 		if (parent == child) {
-			/* The root; but that of a handle without a connection to its tree is none.
-			 */
+			/* The root; but that of a handle that is not connected is none. */
 			if (child != mount_root && child != FIELD(direct, super, s_root))
 				labels |= FOUND_INCOMPLETE;
 			return labels;
@@ -202,42 +210,37 @@ static __always_inline found walk(const bool direct, u32 slot, struct dentry *de
 		key.ino = FIELD(direct, inode, i_ino);
 		key.generation = FIELD(direct, inode, i_generation);
 		row = bpf_map_lookup_elem(by_inode, &key);
+		if (!row)
+			goto next;
 
 		/* The name of what we came from. */
-		if (row && row->node) {
-			found named = 0;
-
+		if (row->node) {
+			/* Where case is ignored names are as somebody typed them: they tell
+			 * nothing. */
 			if (FIELD(direct, inode, i_flags) & S_CASEFOLD)
-				return labels |
-				       FOUND_INCOMPLETE; /* names are as typed: they tell nothing */
+				return labels | FOUND_INCOMPLETE;
 			name = name_row(by_name, generation->seed, row->node,
 					FIELD(direct, child, d_name.name));
-			if (name) {
-				bool object = !i && is_object;
+			/* Not the directory that was resolved: below it, names alone tell. */
+			if (name && i && name->node && name->node != child_node) {
+				found deeper = descend(slot, number_of(dentry), number_of(child),
+						       name->node);
 
-				if (name->label && (object || name->flags & AEGIS_ROW_DIRECTORY))
-					named = found_one(name->label,
-							  object ? AEGIS_WHY_NAME
-								 : AEGIS_WHY_DIRECTORY);
-				/* Not the directory that was resolved: below it, names alone tell.
-				 */
-				if (i && name->node && name->node != child_node) {
-					found deeper = descend(slot, number_of(dentry),
-							       number_of(child), name->node);
-
-					named = deeper ? deeper : named;
-				}
+				if (deeper)
+					return found_also(labels, deeper & FOUND_LABEL,
+							  deeper >> 13 & 7) |
+					       (deeper & FOUND_INCOMPLETE);
 			}
-			if (named)
-				labels = found_both(labels, named);
+			if (name && name->label && (name->flags | counts) & AEGIS_ROW_DIRECTORY)
+				return found_also(labels, name->label,
+						  i ? AEGIS_WHY_DIRECTORY : AEGIS_WHY_NAME);
 		}
-		if (labels)
-			return labels; /* the nearest decides alone */
-
 		/* The directory itself; its own name is compared in the next round. */
+		if (row->label && row->flags & AEGIS_ROW_DIRECTORY)
+			labels = found_also(labels, row->label, AEGIS_WHY_DIRECTORY);
+	next:
 		child_node = row ? row->node : 0;
-		if (row && row->label && row->flags & AEGIS_ROW_DIRECTORY)
-			labels = found_one(row->label, AEGIS_WHY_DIRECTORY);
+		counts = 0;
 		child = parent;
 	}
 	return labels | FOUND_INCOMPLETE; /* deeper than we climb */

@@ -49,7 +49,7 @@ static __always_inline u64 question_of(const struct request *request)
 /*
  * Adds to an answer what the verdict for a label says.
  *
- * @label: a label, and from bit 16 on why it holds
+ * @label: one label of a walk, and why it holds
  * @weakest: see aegis_weigh()
  */
 __noinline u64 weigh_label(u32 slot, u64 question, u32 label, u32 weakest, u64 packed)
@@ -60,12 +60,12 @@ __noinline u64 weigh_label(u32 slot, u64 question, u32 label, u32 weakest, u64 p
 	const struct aegis_verdict *verdict = NULL;
 
 	if (generation && of_slot) {
-		u32 index = (question >> 32) * generation->labels + (label & 0xffff);
+		u32 index = (question >> 32) * generation->labels + (label & FOUND_LABEL);
 
 		verdict = bpf_map_lookup_elem(of_slot, &index);
 	}
 	if (verdict) {
-		aegis_weigh(&answer, verdict, question, weakest, label >> 16);
+		aegis_weigh(&answer, verdict, question, weakest, label >> 13);
 	} else {
 		/* No such scope or label: it cannot be told, and inside of a scope that is a no. */
 		answer.rule = AEGIS_RULE_UNKNOWN;
@@ -79,10 +79,10 @@ __noinline u64 weigh_label(u32 slot, u64 question, u32 label, u32 weakest, u64 p
 /* Adds what a walk found; the label `strictest` holds where it could not finish. */
 __noinline u64 weigh_found(u32 slot, u64 question, u64 labels, u32 strictest, u64 answer)
 {
-	if (labels & 0xffff)
-		answer = weigh_label(slot, question, labels & 0xffffff, AEGIS_AUDIT, answer);
-	if (labels >> 24 & 0xffff)
-		answer = weigh_label(slot, question, labels >> 24 & 0xffffff, AEGIS_AUDIT, answer);
+	for (int at = 0; at < 48; at += 16)
+		if (labels >> at & FOUND_LABEL)
+			answer = weigh_label(slot, question, labels >> at & FOUND_ONE, AEGIS_AUDIT,
+					     answer);
 	/* What might have been found is a reason to deny, and none to report an allowed access. */
 	if (labels & FOUND_INCOMPLETE)
 		answer = weigh_label(slot, question, found_one(strictest, AEGIS_WHY_INCOMPLETE),
