@@ -251,7 +251,10 @@ impl Attempt<'_> {
         steps: &mut Steps,
         undo: &mut Undo,
     ) -> anyhow::Result<Report> {
+        undo.home = self.own.home();
         undo.cgroups = self.own.make()?;
+        // What is put in force may be about everybody, and this has to go on.
+        self.own.join_exempt().context("failed to join the exempt cgroup")?;
         self.files.make()?;
         let (places, objects, all) = self.resolve(ruleset, steps)?;
         let rows = lower_with_seed(ruleset, &places)?;
@@ -402,6 +405,8 @@ struct Undo {
     /// What was not there.
     paths: Vec<PathBuf>,
     cgroups: Vec<PathBuf>,
+    /// Where this process joins the cgroup that it came from.
+    home: Option<PathBuf>,
     filled: Option<Slot>,
     flipped_from: Option<(Option<Slot>, Option<Slot>)>,
     detach: bool,
@@ -413,6 +418,7 @@ impl Undo {
             pins: context.pins.clone(),
             paths: Vec::new(),
             cgroups: Vec::new(),
+            home: None,
             filled: None,
             flipped_from: None,
             detach: false,
@@ -448,6 +454,10 @@ impl Undo {
     fn all(&mut self) -> anyhow::Result<()> {
         if self.detach {
             Kernel::detach(&self.pins).context("failed to take the programs out again")?;
+        }
+        if let Some(home) = self.home.take() {
+            std::fs::write(&home, "0")
+                .with_context(|| format!("failed to go back to {}", home.display()))?;
         }
         for cgroup in self.cgroups.drain(..).rev() {
             std::fs::remove_dir(&cgroup)
@@ -585,15 +595,14 @@ fn lower_with_seed(ruleset: &Ruleset, places: &Places) -> anyhow::Result<aegis_a
 }
 
 fn demand(proof: &Proof, when: &str) -> anyhow::Result<()> {
-    match proof.fault() {
-        None => Ok(()),
-        Some(fault) => Err(Refusal::new(
-            "PROOF_FAILED",
-            format!("the new generation was tried {when}, and {fault}"),
-        )
-        .hint("what was in force before is in force; see `aegisbpf status`")
-        .into()),
+    if proof.passed() {
+        return Ok(());
     }
+    let fault = proof.fault().unwrap_or_else(|| "nothing could be tried".to_owned());
+    let message = format!("the new generation was tried {when}, and {fault}");
+    Err(Refusal::new("PROOF_FAILED", message)
+        .hint("what was in force before is in force; see `aegisbpf status`")
+        .into())
 }
 
 /// The posture of a set that was just proved.
@@ -606,3 +615,47 @@ fn reason(set: &StoredSet) -> Reason {
 }
 
 const SHOWN: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Pending, Weaker};
+
+    fn policy(version: u32, digest: u8) -> Policy {
+        Policy {
+            name: "p".to_owned(),
+            version,
+            workloads: Vec::new(),
+            rules: Vec::new(),
+            digest: [digest; 32],
+        }
+    }
+
+    fn refused(present: &Policy, policy: &Policy) -> Option<&'static str> {
+        let error = check_version(present, policy).err()?;
+        Some(error.downcast_ref::<Refusal>().expect("a refusal").code)
+    }
+
+    #[test]
+    fn versions_only_go_up() {
+        assert_eq!(refused(&policy(2, 0), &policy(3, 1)), None);
+        assert_eq!(refused(&policy(2, 0), &policy(2, 0)), None);
+        assert_eq!(refused(&policy(2, 0), &policy(2, 1)), Some("VERSION_REUSED"));
+        assert_eq!(refused(&policy(2, 0), &policy(1, 0)), Some("VERSION_LOWER"));
+    }
+
+    #[test]
+    fn strict_takes_neither_pending_nor_weaker_objects() {
+        let pending = Pending { object: "/a".to_owned(), missing: "/a".to_owned() };
+        let weaker = Weaker { object: "/b".to_owned(), reasons: vec!["not tested"] };
+        assert!(strict(&Objects::default()).is_ok());
+        assert!(strict(&Objects { pending: vec![pending], ..Objects::default() }).is_err());
+        assert!(strict(&Objects { weaker: vec![weaker], ..Objects::default() }).is_err());
+    }
+
+    #[test]
+    fn a_proof_that_could_not_run_puts_nothing_in_force() {
+        let proof = Proof { generation: 1, at: 0, time: String::new(), paths: Vec::new() };
+        assert!(demand(&proof, "now").is_err());
+    }
+}

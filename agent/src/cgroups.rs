@@ -123,6 +123,18 @@ impl Own {
         Ok(true)
     }
 
+    /// Where this process would join the cgroup that it is in.
+    pub(crate) fn home(&self) -> Option<PathBuf> {
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        Some(self.mount.join(path).join(PROCESSES))
+    }
+
+    /// Moves this process into the exempt cgroup, if it is there.
+    pub(crate) fn join_exempt(&self) -> io::Result<()> {
+        fs::write(self.exempt_processes(), "0")
+    }
+
     /// Where a process joins the exempt cgroup.
     pub(crate) fn exempt_processes(&self) -> PathBuf {
         self.exempt().join(PROCESSES)

@@ -181,9 +181,7 @@ impl Agent<'_> {
         let Some(mount) = probe::cgroup2_mount() else { return Ok(()) };
         let own = Own::new(mount);
         own.make()?;
-        let processes = own.exempt_processes();
-        fs::write(&processes, std::process::id().to_string())
-            .with_context(|| format!("failed to join {}", processes.display()))
+        own.join_exempt().context("failed to join the exempt cgroup")
     }
 
     /// Which directory of pins is there: others come after a detach and an apply.

@@ -58,13 +58,20 @@ impl Lock {
                 Err(error) => return Err(error).with_context(failed),
             }
             // Whoever had it may have removed the file: then this lock is on nothing.
-            let ours = file.metadata().with_context(failed)?.ino();
-            if fs::metadata(path).is_ok_and(|there| there.ino() == ours) {
+            if is_at(&file, path) {
                 write_holder(&file, command).with_context(failed)?;
                 return Ok(Some(Self { _file: file }));
             }
         }
     }
+}
+
+/// Whether a path still leads to an open file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let (ours, there) = (file.metadata(), fs::metadata(path));
+    ours.is_ok_and(|ours| {
+        there.is_ok_and(|there| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+    })
 }
 
 fn write_holder(mut file: &File, command: &str) -> anyhow::Result<()> {
@@ -115,5 +122,17 @@ mod tests {
         drop(first);
         assert!(Lock::try_take(&path, "apply").unwrap().is_none());
         drop(second);
+    }
+
+    #[test]
+    fn a_file_that_was_removed_meanwhile_is_no_lock() {
+        let scratch = Scratch::new();
+        let path = scratch.0.join("lock");
+        let file = File::create(&path).unwrap();
+        assert!(is_at(&file, &path));
+        fs::remove_file(&path).unwrap();
+        assert!(!is_at(&file, &path));
+        fs::write(&path, "").unwrap();
+        assert!(!is_at(&file, &path));
     }
 }

@@ -209,34 +209,36 @@ impl Bench<'_> {
         ruleset: &Ruleset,
     ) -> anyhow::Result<Vec<PathProof>> {
         let opened = self.files.opened();
-        let before = self.denials(slot)?;
+        let before = self.denials(slot, ruleset)?;
         let (pid, answers) = self.run_probe(&opened)?;
-        let after = self.denials(slot)?;
+        let after = self.denials(slot, ruleset)?;
         let seen = self.log.map(EventLog::drain).transpose()?;
-        let number = |id: &str| {
-            let rule = ruleset.rules().iter().find(|rule| rule.built_in && rule.rule.id == id);
+        let seen = seen.map(|seen| {
+            let ours = |event: &&Seen| (event.generation, event.pid) == (generation.number, pid);
+            seen.iter().filter(ours).map(|event| event.rule).collect::<Vec<_>>()
+        });
+        let rules = opened.each_ref().map(|(path, _)| {
+            let rule = ruleset.rules().iter().find(|rule| rule.built_in && rule.rule.id == *path);
             rule.map(|rule| rule.number)
-        };
-        let paths = opened.iter().zip(answers).map(|((path, _), answer)| {
-            let rule = number(path);
-            let counted = rule.is_some_and(|rule| after.get(&rule) > before.get(&rule));
-            let event = seen.as_ref().zip(rule).map(|(seen, rule)| {
-                seen.iter().any(|event: &Seen| {
-                    (event.rule, event.generation, event.pid) == (rule, generation.number, pid)
-                })
-            });
-            judge(path, &answer, counted, event)
+        });
+        let counted = credited(&rules, &newly(&before, &after));
+        let evented = seen.map(|seen| credited(&rules, &tally(&seen)));
+        let paths = opened.iter().zip(answers).enumerate().map(|(at, ((path, _), answer))| {
+            let event = evented.as_ref().and_then(|evented| evented.get(at).copied());
+            judge(path, &answer, counted.get(at).copied().unwrap_or(false), event)
         });
         Ok(paths.collect())
     }
 
-    /// Denials so far by rule, over all scopes.
-    fn denials(&self, slot: Slot) -> anyhow::Result<HashMap<u32, u64>> {
+    /// Denials so far by rule, in the scopes that the scratch cgroup can have.
+    fn denials(&self, slot: Slot, ruleset: &Ruleset) -> anyhow::Result<HashMap<u32, u64>> {
         let counts = self.kernel.counts(slot).context("failed to read the counters")?;
         let mut denials = HashMap::new();
         for (key, count) in counts {
-            let hits = count.hits.get(Action::Deny.index()).copied().unwrap_or(0);
-            *denials.entry(key.rule).or_insert(0) += hits;
+            if ruleset.scope_workloads(key.scope).any(|workload| workload.built_in) {
+                let hits = count.hits.get(Action::Deny.index()).copied().unwrap_or(0);
+                *denials.entry(key.rule).or_insert(0) += hits;
+            }
         }
         Ok(denials)
     }
@@ -278,6 +280,34 @@ pub(crate) fn take_turn(context: &Context, command: &str) -> anyhow::Result<Lock
         std::thread::sleep(PAUSE);
     }
     anyhow::bail!("failed to take a turn: another command has made a proof for ten seconds")
+}
+
+/// Which of the files were denied, by the rules that are to deny them and how often rules denied.
+///
+/// An operator's rule on `"*"` that covers our files as well is named in the place of ours: its
+/// denials stand for those that are missing, if they are as many.
+fn credited(rules: &[Option<u32>], denials: &HashMap<u32, u64>) -> Vec<bool> {
+    let own = |rule: &Option<u32>| rule.is_some_and(|rule| denials.contains_key(&rule));
+    let missing = rules.iter().filter(|rule| !own(rule)).count() as u64;
+    let others = denials.iter().filter(|(rule, _)| !rules.contains(&Some(**rule)));
+    let others: u64 = others.map(|(_, count)| count).sum();
+    rules.iter().map(|rule| own(rule) || others >= missing).collect()
+}
+
+/// What was counted between two looks.
+fn newly(before: &HashMap<u32, u64>, after: &HashMap<u32, u64>) -> HashMap<u32, u64> {
+    let rose = after
+        .iter()
+        .map(|(rule, count)| (*rule, count.saturating_sub(before.get(rule).copied().unwrap_or(0))));
+    rose.filter(|(_, more)| *more > 0).collect()
+}
+
+fn tally(rules: &[u32]) -> HashMap<u32, u64> {
+    let mut tally = HashMap::new();
+    for rule in rules {
+        *tally.entry(*rule).or_insert(0) += 1;
+    }
+    tally
 }
 
 /// What opening one file gave: error numbers, 0 for success.
@@ -408,6 +438,21 @@ mod tests {
         assert_eq!(now(1, HOLDS + 1).standing(Some(&last)), Standing::Missing);
         assert_eq!(now(2, 1).standing(Some(&last)), Standing::Missing);
         assert_eq!(now(1, 1).standing(None), Standing::Missing);
+    }
+
+    #[test]
+    fn a_denial_by_a_rule_that_covers_our_files_as_well_is_ours() {
+        let rules = [Some(7), Some(8), Some(9)];
+        let denied = |counts: &[(u32, u64)]| credited(&rules, &counts.iter().copied().collect());
+        assert_eq!(denied(&[(7, 1), (8, 1), (9, 1)]), [true, true, true]);
+        assert_eq!(denied(&[(1, 3)]), [true, true, true]);
+        assert_eq!(denied(&[(1, 2)]), [false, false, false]);
+        assert_eq!(
+            denied(&[(7, 2), (1, 1)]),
+            [true, false, false],
+            "none stands for another of ours"
+        );
+        assert_eq!(denied(&[]), [false, false, false]);
     }
 
     #[test]

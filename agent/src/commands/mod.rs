@@ -8,14 +8,17 @@ mod events;
 mod explain;
 mod health;
 mod list;
-mod probe;
+mod provoke;
 mod remove;
 mod sources;
 mod status;
 mod why;
 mod workloads;
 
+use aegis_kernel::probe;
+
 use crate::{
+    cgroups::Own,
     cli::{Cli, Verb},
     context::Context,
     daemon,
@@ -27,6 +30,9 @@ pub(crate) use detach::detach;
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli, output: &Output) -> anyhow::Result<Answer> {
     let context = Context::new(cli)?;
+    if !matches!(&cli.verb, Verb::Check(_) | Verb::Explain(_) | Verb::Probe(_)) {
+        step_aside();
+    }
     match &cli.verb {
         Verb::Check(args) => check::run(args),
         Verb::Explain(args) => explain::run(args),
@@ -40,6 +46,14 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> anyhow::Result<Answer> {
         Verb::Events(args) => events::run(&context, args, *output),
         Verb::Why(args) => why::run(&context, args),
         Verb::Run(args) => daemon::run(&context, args, *output),
-        Verb::Probe(args) => probe::run(args),
+        Verb::Probe(args) => provoke::run(args),
+    }
+}
+
+/// Rules on `"*"` must not keep an operator from looking, or from taking them away. That there is no
+/// exempt cgroup yet, or that it cannot be joined, is for the verb to find out.
+fn step_aside() {
+    if let Some(mount) = probe::cgroup2_mount() {
+        drop(Own::new(mount).join_exempt());
     }
 }

@@ -85,6 +85,9 @@ pub(super) fn text(view: &View) -> anyhow::Result<String> {
         let detail = path.detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
         lines.push(format!("  proof     {}: {result}{detail}", path.path));
     }
+    if let Some(proof) = &view.proof {
+        lines.push(format!("            tried at {}", proof.time));
+    }
     if view.active.is_some() {
         let counters = counters(view)?;
         lines.push(format!(
@@ -95,19 +98,13 @@ pub(super) fn text(view: &View) -> anyhow::Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// Sums over all rules of operators.
+/// Sums over all rules, the denials of the proof left out.
 fn counters(view: &View) -> anyhow::Result<Value> {
-    let ruleset =
-        view.active.as_ref().and_then(|active| active.texts.as_ref()).map(|(_, ruleset)| ruleset);
     let mut hits = [0_u64; 3];
     let mut drops = 0;
-    for (key, count) in view::counts(view)? {
-        let of_proof =
-            ruleset.and_then(|ruleset| ruleset.rule(key.rule)).is_some_and(|rule| rule.built_in);
-        if !of_proof {
-            for (sum, more) in hits.iter_mut().zip(count.hits) {
-                *sum += more;
-            }
+    for count in view::counts(view)?.values() {
+        for (sum, more) in hits.iter_mut().zip(count.hits) {
+            *sum += more;
         }
         drops += count.drops;
     }

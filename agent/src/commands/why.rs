@@ -78,8 +78,9 @@ fn advice(policy: &str, version: u32, rule: &Rule, path: &str) -> String {
     let (id, next) = (&rule.id, version.saturating_add(1));
     let place = format!("in policy {policy}, rule {id}");
     let then = format!("write version = {next} and apply it");
-    if rule.objects.iter().any(|object| object.written() == path) {
-        return format!("{place}, take {path:?} out of objects; {then}");
+    let named = |object: &&Object| escape(&object.path) == path;
+    if let Some(object) = rule.objects.iter().find(named) {
+        return format!("{place}, take {:?} out of objects; {then}", object.written());
     }
     let mut excepted: Vec<String> = rule.except.iter().map(Object::written).collect();
     excepted.push(path.to_owned());
@@ -116,5 +117,7 @@ mod tests {
         assert!(beneath.contains("version = 5"), "{beneath}");
         let named = advice("p", 4, &rule(), "/f");
         assert!(named.contains(r#"take "/f" out of objects"#), "{named}");
+        let directory = advice("p", 4, &rule(), "/d");
+        assert!(directory.contains(r#"take "/d/" out of objects"#), "{directory}");
     }
 }
