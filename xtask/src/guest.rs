@@ -18,7 +18,6 @@ use crate::command::{find, program, target, tool};
 use crate::disk::Disk;
 use crate::initramfs::Initramfs;
 use crate::kernels::Kernel;
-use crate::talk::note;
 
 /// A guest to be booted.
 #[derive(Debug)]
@@ -134,19 +133,6 @@ impl<'a> Guest<'a> {
 
     /// Boots it, runs the command (one word: a line for the shell; none: a shell) and waits for its end.
     pub(crate) fn run(&self, command: &[String], show: Show) -> anyhow::Result<Outcome> {
-        let outcome = self.boot(command, show)?;
-        let unseen = show == Show::Nothing || outcome.boot.is_none();
-        if self.accel == Accel::Emulated && unseen && outcome.is_lost_race() {
-            let label = self.kernel.label();
-            note(format_args!(
-                "kernel {label}: died of the emulator ({LOST_RACE}); booting it once more"
-            ));
-            return self.boot(command, show);
-        }
-        Ok(outcome)
-    }
-
-    fn boot(&self, command: &[String], show: Show) -> anyhow::Result<Outcome> {
         let scratch = Scratch::make()?;
         let initramfs = self.initramfs(command, show)?;
         let file = |name: &str| scratch.0.join(name);
@@ -299,10 +285,6 @@ impl<'a> Guest<'a> {
 }
 
 impl Outcome {
-    fn is_lost_race(&self) -> bool {
-        self.status.is_none() && self.complaints.iter().any(|line| line.contains(LOST_RACE))
-    }
-
     /// What is wrong with the guest itself, whatever its command answered.
     pub(crate) fn check(&self) -> anyhow::Result<i32> {
         let console = || last_lines(&self.console);
@@ -322,10 +304,6 @@ impl Outcome {
     }
 }
 
-/// A kernel that patches itself puts a breakpoint over the instruction first. Once in some sixty boots under load the
-/// emulator runs one that the kernel has already taken away again, and the kernel dies of it. Nothing that a program for
-/// the kernel does can look like this; so such a boot says nothing about ours.
-const LOST_RACE: &str = "Oops: int3";
 const BOOT: Duration = Duration::from_secs(120);
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
