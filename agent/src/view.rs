@@ -101,12 +101,21 @@ pub(crate) fn look_without_proof(context: &Context) -> anyhow::Result<View> {
     Ok(view)
 }
 
-/// The counts of the active generation.
+/// The counts of the active generation, those of the proof left out.
 pub(crate) fn counts(view: &View) -> anyhow::Result<HashMap<CountKey, Count>> {
-    match view.kernel.as_ref().zip(view.active.as_ref()) {
-        Some((kernel, active)) => kernel.counts(active.slot).context("failed to read the counters"),
-        None => Ok(HashMap::new()),
+    let Some((kernel, active)) = view.kernel.as_ref().zip(view.active.as_ref()) else {
+        return Ok(HashMap::new());
+    };
+    let mut counts = kernel.counts(active.slot).context("failed to read the counters")?;
+    if let Some((_, ruleset)) = &active.texts {
+        let by_proof = |scope| {
+            scope != ruleset.unknown_scope()
+                && ruleset.scope_workloads(scope).any(|workload| workload.built_in)
+        };
+        let of_proof = |rule| ruleset.rule(rule).is_some_and(|rule| rule.built_in);
+        counts.retain(|key, _| !of_proof(key.rule) && !by_proof(key.scope));
     }
+    Ok(counts)
 }
 
 /// What is in force, for commands that have no answer without it.
