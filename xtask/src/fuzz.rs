@@ -22,6 +22,11 @@ pub(crate) struct Arguments {
     targets: Vec<String>,
 }
 
+/// Every target, each for so many seconds.
+pub(crate) fn all(seconds: u32) -> anyhow::Result<Vec<String>> {
+    fuzz(&Arguments { seconds, targets: Vec::new() })
+}
+
 /// Builds the targets and runs them one after the other: every finding, as a line each.
 pub(crate) fn fuzz(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
     let unknown = arguments.targets.iter().find(|name| !TARGETS.iter().any(|(own, _)| own == name));

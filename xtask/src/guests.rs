@@ -134,7 +134,7 @@ impl Boot {
             guest = guest.environment("AEGIS_FULL", "1");
         }
         for program in programs {
-            guest = guest.put(&program.file, format!("/tests/{}", program.name));
+            guest = guest.put(&program.file, program.place());
         }
         guest
     }

@@ -10,15 +10,23 @@ use crate::command::output;
 use crate::dist::{TRIPLE, static_cargo};
 use crate::talk::Step;
 
-/// A program of tests.
+/// A program of tests, or one that they start.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    /// The name of its target, which begins the names of its tests.
-    pub(crate) name: String,
+    /// The name of its target; it begins the names of its tests.
+    name: String,
     pub(crate) file: PathBuf,
+    has_tests: bool,
 }
 
-/// Builds the test targets of `aegis-tests` that ask for the feature `vm`.
+impl Program {
+    /// Where it is in a guest.
+    pub(crate) fn place(&self) -> String {
+        format!("{}/{}", if self.has_tests { "/tests" } else { "/usr/bin" }, self.name)
+    }
+}
+
+/// Builds the targets of `aegis-tests` that ask for the feature `vm`: tests, and programs that they start.
 pub(crate) fn build() -> anyhow::Result<Vec<Program>> {
     let step = Step::begin("building the tests for guests");
     let result = build_quietly();
@@ -44,10 +52,15 @@ fn build_quietly() -> anyhow::Result<Vec<Program>> {
         if let (Some(name), Some(file)) = (name, file)
             && only_in_guests.iter().any(|target| target == name)
         {
-            programs.push(Program { name: name.to_owned(), file: file.into() });
+            let has_tests = message.pointer("/profile/test").and_then(Value::as_bool);
+            programs.push(Program {
+                name: name.to_owned(),
+                file: file.into(),
+                has_tests: has_tests.unwrap_or(false),
+            });
         }
     }
-    if programs.is_empty() {
+    if !programs.iter().any(|program| program.has_tests) {
         bail!(
             "failed to find tests for guests: no target of aegis-tests has `required-features = [\"vm\"]` ({TRIPLE})"
         );
@@ -152,7 +165,7 @@ impl Test {
         };
         let seconds = words.next()?.parse().ok()?;
         let output = match words.nth(1) {
-            Some("137") => "killed after 60 s, or by the kernel\n".to_owned(),
+            Some("137") => "killed after 120 s, or by the kernel\n".to_owned(),
             _ => String::new(),
         };
         Some(Self { name: name.to_owned(), passed, seconds, output })

@@ -30,7 +30,7 @@ enum SeenBy {
 
 use SeenBy::{File, Library, Program, Static};
 
-const NEEDS: [Need; 20] = [
+const NEEDS: [Need; 21] = [
     // What the programs for the kernel are made with.
     Need { package: "clang", seen_by: Program("clang") },
     Need { package: "llvm", seen_by: Program("llvm-strip") },
@@ -38,6 +38,7 @@ const NEEDS: [Need; 20] = [
     Need { package: LIBCLANG, seen_by: Library("libclang") },
     // What the loader is linked with.
     Need { package: "gcc", seen_by: Program("gcc") },
+    Need { package: "g++", seen_by: Program("c++") }, // libFuzzer
     Need { package: "libc6-dev", seen_by: Library("libc.a") },
     Need { package: "make", seen_by: Program("make") },
     Need { package: "pkg-config", seen_by: Program("pkg-config") },

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 
 use crate::command::{cargo, program, root, tool};
 use crate::talk::{answer, note};
-use crate::{abi, deps, dist, guests, payload, rules, setup};
+use crate::{abi, deps, dist, fuzz, guests, payload, rules, setup};
 
 /// What to run.
 #[derive(Args, Debug)]
@@ -74,6 +74,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
     }
     if part(Part::Host) {
         counts += stage("tests on this host", || host_tests(&arguments.filter, arguments.full));
+        if arguments.filter.is_empty() {
+            let seconds = if arguments.full { 300 } else { 10 };
+            counts += stage("hostile bytes", || Ok(list(&fuzz::all(seconds)?)));
+        }
     }
     if part(Part::Guests) {
         counts += stage("tests on kernels", || guest_tests(arguments));
