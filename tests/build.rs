@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Compiles the decision natively, and collects the documents whose commands must exist.
+
+use std::{env, fs, path::PathBuf};
+
+fn main() {
+    let tests = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let root = tests.join("..");
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+
+    cc::Build::new()
+        .file(tests.join("shim/decide.c"))
+        .include(root.join("abi/include"))
+        .include(root.join("kernel/bpf"))
+        .warnings_into_errors(true)
+        // Only one program wants it, and says so itself.
+        .cargo_metadata(false)
+        .compile("aegis_decide");
+    println!("cargo::rustc-link-search=native={}", out.display());
+    for each in ["tests/shim", "abi/include", "kernel/bpf/decide.h"] {
+        println!("cargo::rerun-if-changed={}", root.join(each).display());
+    }
+
+    let mut documents = Vec::new();
+    for directory in [root.clone(), root.join("docs")] {
+        println!("cargo::rerun-if-changed={}", directory.display());
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        documents.extend(
+            entries
+                .map(|entry| entry.path())
+                .filter(|path| path.extension().is_some_and(|end| end == "md")),
+        );
+    }
+    documents.sort();
+    let mut list = String::from("&[\n");
+    for path in documents {
+        let name = path.file_name().unwrap_or_default();
+        list.push_str(&format!("    ({name:?}, include_str!({path:?})),\n"));
+    }
+    list.push_str("]\n");
+    if let Err(error) = fs::write(out.join("documents.rs"), list) {
+        println!("cargo::error=failed to write the list of documents: {error}");
+    }
+}

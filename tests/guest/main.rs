@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What must hold on every kernel. Run in guests by `cargo xtask test`; each test in a process of its own.
+//!
+//! Modules called `denial` hold the tests that show denials: in the null run, where nothing enforces, each of them must
+//! fail. No test is left out at run time: where it cannot do its work, it fails.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail the test"
+)]
+
+mod boot_without_bpf_lsm;
+mod bypass;
+mod documents;
+mod failure;
+mod filesystem;
+mod life;
+mod name;
+mod object;
+mod posture;
+mod preamble;
+mod scope;
+mod telemetry;

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Names that break programs, and ways longer than programs expect.
+
+mod denial {
+    use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt as _};
+
+    use aegis_tests::{Case, Rule, operation::*, policy::written};
+
+    #[test]
+    fn names_are_bytes_and_come_back_as_they_were() {
+        let case = Case::new();
+        let long = [b'x'; 255];
+        let longer_by_end = [&[b'x'; 254][..], b"y"].concat();
+        let names: [&[u8]; 7] = [
+            b"with a space",
+            b"with\na newline",
+            b"not\xffUTF-8\xc3",
+            b"\x1b[31mred",
+            b"quote\"back\\slash%41",
+            b"thirty-one-bytes-are-one-piece.",
+            &long,
+        ];
+        let mut rule = Rule::deny("r");
+        let mut operations = Vec::new();
+        for name in names {
+            let path = case.file(OsStr::from_bytes(name));
+            rule = rule.file(&path);
+            operations.push((path.clone(), read(path)));
+        }
+        let innocent = [
+            case.file(OsStr::from_bytes(&longer_by_end)),
+            case.file("with"),
+            case.file("with a spac"),
+        ];
+        let mut inside = case.inside();
+        for (_, operation) in &operations {
+            case.control(&mut inside, std::slice::from_ref(operation));
+        }
+        case.enforce(rule);
+        for (path, operation) in &operations {
+            // The name alone, not the inode.
+            fs::rename(case.file("new"), path).unwrap();
+            case.denied(&mut inside, "r", operation);
+        }
+        for path in innocent {
+            case.allowed(&mut inside, &read(path));
+        }
+        for (event, (path, _)) in case.settle().iter().zip(&operations) {
+            assert_eq!(unescaped(&event["path"]), path.as_os_str().as_bytes(), "{event}");
+        }
+    }
+
+    #[test]
+    fn a_way_deeper_than_is_climbed_is_denied_and_says_so() {
+        let case = Case::new();
+        let top = case.directory("top");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[deep(&top, 100), deep(&top, 200)]);
+        case.enforce(Rule::deny("r").beneath(&top));
+        for levels in [100, 125] {
+            case.denied(&mut inside, "r", &deep(&top, levels));
+        }
+        case.denied(&mut inside, "r", &deep(&top, 200));
+        let events = case.settle();
+        assert_eq!(events[1]["why"], "directory", "{}", events[1]);
+        assert_eq!(events[2]["why"], "incomplete", "{}", events[2]);
+        assert_eq!(events[2]["path_truncated"], true, "{}", events[2]);
+        assert!(written(&top).starts_with("/data/"), "the rule has an object on that filesystem");
+    }
+
+    fn unescaped(text: &serde_json::Value) -> Vec<u8> {
+        let text = text.as_str().expect("a path is text").as_bytes();
+        let mut bytes = Vec::new();
+        let mut rest = text;
+        while let Some((first, after)) = rest.split_first() {
+            let pair = after.get(..2).filter(|_| *first == b'%');
+            let byte = pair.and_then(|pair| std::str::from_utf8(pair).ok());
+            let byte = byte.and_then(|pair| u8::from_str_radix(pair, 16).ok());
+            bytes.push(byte.unwrap_or(*first));
+            rest = if byte.is_some() { &after[2..] } else { after };
+        }
+        bytes
+    }
+}

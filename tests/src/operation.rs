@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! One thing that a process may try, and what came of it.
+//!
+//! An operation is a line of words, so that a test can have it done by itself and by the probe. Only
+//! its last step can be refused; whatever fails before is "could not try", never an answer.
+
+use std::{
+    fmt, fs,
+    fs::File,
+    io::{self, Read as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::ffi::{OsStrExt as _, OsStringExt as _},
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use crate::routes;
+
+/// What to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    words: Vec<Vec<u8>>,
+    /// The access that a denial names.
+    pub access: &'static str,
+}
+
+/// What came of it, as the process itself saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tried {
+    /// It was done.
+    Allowed,
+    /// The kernel said no, with this error number.
+    Refused(i32),
+    /// It did not come to the step that asks.
+    CouldNotTry(String),
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allowed => f.write_str("allowed"),
+            Self::Refused(number) => {
+                write!(f, "refused: {}", io::Error::from_raw_os_error(*number))
+            }
+            Self::CouldNotTry(why) => write!(f, "could not be tried: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = self.words.iter().map(|word| word.escape_ascii().to_string());
+        f.write_str(&words.collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// Opening for reading.
+pub fn read(path: impl AsRef<Path>) -> Operation {
+    open(path, OFlags::RDONLY)
+}
+
+/// Opening for writing.
+pub fn write(path: impl AsRef<Path>) -> Operation {
+    open(path, OFlags::WRONLY)
+}
+
+/// Opening with these flags.
+pub fn open(path: impl AsRef<Path>, flags: OFlags) -> Operation {
+    let access = access_of(flags);
+    with("open", access, &[flags.bits().to_string().as_bytes(), bytes(path.as_ref())])
+}
+
+/// Listing a directory.
+pub fn list(path: impl AsRef<Path>) -> Operation {
+    open(path, OFlags::RDONLY | OFlags::DIRECTORY)
+}
+
+/// openat2 with these restrictions, for reading.
+pub fn openat2(path: impl AsRef<Path>, resolve: ResolveFlags) -> Operation {
+    with("openat2", "read", &[resolve.bits().to_string().as_bytes(), bytes(path.as_ref())])
+}
+
+/// openat of io_uring, on a thread of the kernel, for reading.
+pub fn io_uring(path: impl AsRef<Path>) -> Operation {
+    with("io_uring", "read", &[bytes(path.as_ref())])
+}
+
+/// open_by_handle_at, for reading.
+pub fn by_handle(path: impl AsRef<Path>) -> Operation {
+    with("by_handle", "read", &[bytes(path.as_ref())])
+}
+
+/// O_PATH, which is no access, and then opening what it holds by /proc/self/fd.
+pub fn reopen(path: impl AsRef<Path>) -> Operation {
+    with("reopen", "read", &[bytes(path.as_ref())])
+}
+
+/// Going into a directory, and opening from there for reading.
+pub fn relative(directory: impl AsRef<Path>, path: impl AsRef<Path>) -> Operation {
+    with("relative", "read", &[bytes(directory.as_ref()), bytes(path.as_ref())])
+}
+
+/// Opening for reading in a thread made for it.
+pub fn in_thread(path: impl AsRef<Path>) -> Operation {
+    with("in_thread", "read", &[bytes(path.as_ref())])
+}
+
+/// Running a program, by execve.
+pub fn run(path: impl AsRef<Path>) -> Operation {
+    with("run", "exec", &[bytes(path.as_ref())])
+}
+
+/// Running a program by a descriptor of it, by execveat.
+pub fn run_descriptor(path: impl AsRef<Path>) -> Operation {
+    with("run_descriptor", "exec", &[bytes(path.as_ref())])
+}
+
+/// Opening for reading so many times; refused only if every time is, and allowed only likewise.
+pub fn read_times(path: impl AsRef<Path>, times: usize) -> Operation {
+    with("read_times", "read", &[times.to_string().as_bytes(), bytes(path.as_ref())])
+}
+
+/// Going into a mount namespace of its own.
+pub fn leave_mounts() -> Operation {
+    with("leave_mounts", "", &[])
+}
+
+/// Mounting a file or directory in another place as well.
+pub fn bind(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Operation {
+    with("bind", "", &[bytes(from.as_ref()), bytes(to.as_ref())])
+}
+
+/// Going into a cgroup, by its directory.
+pub fn join(cgroup: impl AsRef<Path>) -> Operation {
+    with("join", "", &[bytes(cgroup.as_ref())])
+}
+
+/// Making a chain of directories, each in the one before, and a file at its end; opening that for reading.
+pub fn deep(top: impl AsRef<Path>, levels: usize) -> Operation {
+    with("deep", "read", &[bytes(top.as_ref()), levels.to_string().as_bytes()])
+}
+
+impl Operation {
+    /// The same, where another of its accesses is the one that is denied.
+    #[must_use]
+    pub fn denied_for(mut self, access: &'static str) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// As one line.
+    pub fn line(&self) -> String {
+        let words = self.words.iter().map(|word| word.iter().map(|byte| format!("{byte:02x}")));
+        words.map(Iterator::collect).collect::<Vec<String>>().join(" ")
+    }
+
+    /// From a line.
+    pub fn from_line(line: &str) -> Self {
+        let byte = |pair: &[u8]| {
+            let digits = std::str::from_utf8(pair).expect("a line is ASCII");
+            u8::from_str_radix(digits, 16).expect("two hexadecimal digits")
+        };
+        let words = line.trim_end().split(' ');
+        let words = words.map(|word| word.as_bytes().chunks(2).map(byte).collect()).collect();
+        Self { words, access: "" }
+    }
+
+    /// Tries it in this process.
+    pub fn perform(&self) -> Tried {
+        match self.attempt() {
+            Ok(()) => Tried::Allowed,
+            Err(Failure::Refused(number)) => Tried::Refused(number),
+            Err(Failure::Before(why)) => Tried::CouldNotTry(why),
+        }
+    }
+
+    fn attempt(&self) -> Result<(), Failure> {
+        let verb = self.words.first().map(Vec::as_slice).unwrap_or_default();
+        match verb {
+            b"open" => open_file(&self.path(2), OFlags::from_bits_retain(self.number(1))).map(drop),
+            b"openat2" => {
+                let resolve = ResolveFlags::from_bits_retain(self.number(1).into());
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                rustix::fs::openat2(rustix::fs::CWD, self.path(2), flags, Mode::empty(), resolve)
+                    .map(drop)
+                    .map_err(|error| Failure::Refused(error.raw_os_error()))
+            }
+            b"io_uring" => routes::open_by_io_uring(&self.path(1)),
+            b"by_handle" => routes::open_by_handle(&self.path(1)),
+            b"reopen" => {
+                let held = before(rustix::fs::open(self.path(1), OFlags::PATH, Mode::empty()))?;
+                let again = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+                open_file(&again, OFlags::RDONLY).map(drop)
+            }
+            b"relative" => {
+                before(std::env::set_current_dir(self.path(1)))?;
+                let opened = open_file(&self.path(2), OFlags::RDONLY).map(drop);
+                before(std::env::set_current_dir("/"))?;
+                opened
+            }
+            b"in_thread" => {
+                let path = self.path(1);
+                let thread = std::thread::spawn(move || open_file(&path, OFlags::RDONLY).map(drop));
+                thread.join().unwrap_or_else(|_| Err(Failure::Before("a panic".to_owned())))
+            }
+            b"run" => {
+                let mut command = Command::new(self.path(1));
+                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+                command.status().map(drop).map_err(Failure::of)
+            }
+            b"run_descriptor" => routes::run_descriptor(&self.path(1)),
+            b"read_times" => read_all_times(&self.path(2), self.number(1)),
+            b"leave_mounts" => routes::leave_mounts(),
+            b"bind" => before(rustix::mount::mount_bind(self.path(1), self.path(2))),
+            b"join" => before(fs::write(self.path(1).join("cgroup.procs"), "0")),
+            b"deep" => {
+                let (top, levels) = (self.path(1), self.number(2));
+                let directory = before(deep_directory(&top, levels))?;
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                rustix::fs::openat(&directory, "file", flags, Mode::empty())
+                    .map(drop)
+                    .map_err(|error| Failure::Refused(error.raw_os_error()))
+            }
+            other => Err(Failure::Before(format!("unknown operation {}", other.escape_ascii()))),
+        }
+    }
+
+    fn path(&self, index: usize) -> PathBuf {
+        let word = self.words.get(index).cloned().unwrap_or_default();
+        PathBuf::from(std::ffi::OsString::from_vec(word))
+    }
+
+    fn number(&self, index: usize) -> u32 {
+        let word = self.words.get(index).map(Vec::as_slice).unwrap_or_default();
+        std::str::from_utf8(word).ok().and_then(|word| word.parse().ok()).expect("a number")
+    }
+}
+
+/// Why an operation did not end well.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The step that asks was refused.
+    Refused(i32),
+    /// Something before it failed.
+    Before(String),
+}
+
+impl Failure {
+    pub(crate) fn of(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(number) => Self::Refused(number),
+            None => Self::Before(error.to_string()),
+        }
+    }
+}
+
+/// A step that is only made so that the next can be tried.
+pub(crate) fn before<T, E: fmt::Display>(result: Result<T, E>) -> Result<T, Failure> {
+    result.map_err(|error| Failure::Before(error.to_string()))
+}
+
+/// Makes what is missing of `levels` directories called `d` and a file in the last; longer than a path can be.
+pub fn deep_directory(top: &Path, levels: u32) -> rustix::io::Result<std::os::fd::OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut directory = rustix::fs::open(top, flags, Mode::empty())?;
+    for _ in 0..levels {
+        match rustix::fs::mkdirat(&directory, "d", Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+        directory = rustix::fs::openat(&directory, "d", flags, Mode::empty())?;
+    }
+    match rustix::fs::statat(&directory, "file", rustix::fs::AtFlags::empty()) {
+        Ok(_) => {}
+        Err(_) => {
+            let create = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+            rustix::fs::openat(&directory, "file", create, Mode::from_raw_mode(0o644))?;
+        }
+    }
+    Ok(directory)
+}
+
+fn open_file(path: &Path, flags: OFlags) -> Result<File, Failure> {
+    let flags = flags | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::from_raw_mode(0o644));
+    let mut file = File::from(opened.map_err(|error| Failure::Refused(error.raw_os_error()))?);
+    if flags.bits() & O_ACCMODE == OFlags::RDONLY.bits() && !flags.contains(OFlags::DIRECTORY) {
+        // A descriptor that cannot be read would be no access. Directories answer EISDIR.
+        let mut byte = [0];
+        match file.read(&mut byte) {
+            Err(error) if error.kind() != io::ErrorKind::IsADirectory => {
+                return Err(Failure::of(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(file)
+}
+
+fn read_all_times(path: &Path, times: u32) -> Result<(), Failure> {
+    let mut refused = 0;
+    let mut last = Ok(());
+    for _ in 0..times {
+        last = open_file(path, OFlags::RDONLY).map(drop);
+        refused += u32::from(matches!(last, Err(Failure::Refused(_))));
+    }
+    if refused == 0 || refused == times {
+        return last;
+    }
+    Err(Failure::Before(format!("{refused} of {times} opens were refused")))
+}
+
+fn access_of(flags: OFlags) -> &'static str {
+    let mode = flags.bits() & O_ACCMODE;
+    if mode == OFlags::WRONLY.bits() { "write" } else { "read" }
+}
+
+fn with(verb: &str, access: &'static str, words: &[&[u8]]) -> Operation {
+    let mut all = vec![verb.as_bytes().to_vec()];
+    all.extend(words.iter().map(|word| word.to_vec()));
+    Operation { words: all, access }
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+/// Which accesses flags ask for; 3 is neither reading nor writing.
+pub const O_ACCMODE: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_survives_its_line() {
+        let operation = read(Path::new(std::ffi::OsStr::from_bytes(b"/a b\n\xff")));
+        assert_eq!(Operation::from_line(&operation.line()).words, operation.words);
+    }
+
+    #[test]
+    fn what_fails_before_the_last_step_is_no_refusal() {
+        assert_eq!(read("/no/such/file").perform(), Tried::Refused(2));
+        assert!(matches!(reopen("/no/such/file").perform(), Tried::CouldNotTry(_)));
+        assert!(matches!(Operation::from_line("00").perform(), Tried::CouldNotTry(_)));
+    }
+}
