@@ -144,6 +144,7 @@ struct Before {
 impl Attempt<'_> {
     fn run(&mut self, steps: &mut Steps, undo: &mut Undo) -> anyhow::Result<Report> {
         let kernel = Kernel::open(&self.context.pins).context("failed to open what is pinned")?;
+        check_hooks(kernel.as_ref())?;
         let active = active(kernel.as_ref())?;
         let now = match &active {
             Some((_, generation)) => self.state.load(&generation.set_digest)?,
@@ -153,7 +154,6 @@ impl Attempt<'_> {
         if let Some((_, generation)) = &active
             && wanted.set.digest() == now.set.digest()
         {
-            check_hooks(kernel.as_ref())?;
             return Ok(nothing_to_do(wanted, generation.clone(), self.request.dry_run));
         }
         self.before = Some(Before {
@@ -166,7 +166,6 @@ impl Attempt<'_> {
         let ruleset = Rc::new(compile_set(&wanted, &self.files.built_in())?);
 
         steps.next("attach");
-        check_hooks(kernel.as_ref())?;
         let kernel = match kernel {
             Some(kernel) => kernel,
             None if self.request.dry_run => return self.rehearse(wanted, &ruleset, steps),
