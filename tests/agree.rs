@@ -94,7 +94,7 @@ fn strongest(found: &[Found], wanted: u32) -> Option<(u32, u32, u32, u32)> {
 }
 
 fn number(index: usize) -> u32 {
-    u32::try_from(index).expect("a small number")
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {
@@ -147,7 +147,7 @@ proptest! {
         } else if !reads && !writes && !truncates {
             read | write
         } else {
-            u32::from(reads) * read | u32::from(writes || truncates) * write
+            (u32::from(reads) * read) | (u32::from(writes || truncates) * write)
         };
         prop_assert_eq!(c::accesses_of_open(asks), expected);
     }

@@ -193,6 +193,7 @@ mod denial {
             let mut inside = case.inside();
             case.control(&mut inside, &[read(&secret)]);
             case.enforce(Rule::deny("r").file(&secret));
+            case.denied(&mut inside, "r", &read(&secret));
             let (state, left) = state();
             Self { case, secret, state, left }
         }

@@ -104,6 +104,7 @@ mod denial {
         let mut inside = case.inside();
         case.control(&mut inside, &[read(&secret)]);
         case.enforce(Rule::deny("r").file(&secret));
+        case.denied(&mut inside, "r", &read(&secret));
         // Apply has ended; so has an agent, and one that was killed.
         let agent = Agent::start(&[]);
         case.denied(&mut inside, "r", &read(&secret));
@@ -160,6 +161,7 @@ mod denial {
         let mut inside = case.inside();
         case.control(&mut inside, &[read(&secret)]);
         case.enforce(Rule::deny("r").file(&secret));
+        case.denied(&mut inside, "r", &read(&secret));
         let agent = Agent::start(&["--detach-on-exit"]);
         case.denied(&mut inside, "r", &read(&secret));
         case.settle();

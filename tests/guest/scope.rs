@@ -184,6 +184,29 @@ mod denial {
         case.settle();
     }
 
+    /// A rule that takes even the program that undoes it from everybody is undone by it.
+    #[test]
+    fn the_operator_can_undo_what_denies_everybody_everything() {
+        let case = Case::new();
+        let program = case.directory("bin").join("aegisbpf");
+        fs::copy(std::env::var_os("AEGIS_BIN").unwrap(), &program).unwrap();
+        let mut unrelated = Process::outside();
+        case.control(&mut unrelated, &[run(&program)]);
+        let mut policy = Policy::new("t-all");
+        policy = policy.rule(Rule::deny("all").of("*").beneath(case.path("bin")));
+        case.apply(&policy);
+        unrelated.joins(&case.make_cgroup(&format!("{}-unrelated", case.workload())));
+        case.denied_to_all(&mut unrelated, "all", &run(&program));
+        case.settle();
+        // As from the operator's shell: this test is one process.
+        fs::write(Path::new(CGROUPS).join("aegisbpf/exempt/cgroup.procs"), "0").unwrap();
+        let arguments = ["remove", "t-all", "--reason", "it denies too much"];
+        let removed = std::process::Command::new(&program).args(arguments).output().unwrap();
+        assert!(removed.status.success(), "{removed:?}");
+        case.allowed(&mut unrelated, &run(&program));
+        case.was_removed("t-all");
+    }
+
     #[test]
     fn of_two_policies_either_denies_and_one_that_goes_leaves_the_other() {
         let case = Case::new();

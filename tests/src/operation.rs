@@ -14,6 +14,10 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{
+        Mutex, OnceLock,
+        mpsc::{Receiver, Sender, channel},
+    },
 };
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -104,7 +108,7 @@ pub fn relative(directory: impl AsRef<Path>, path: impl AsRef<Path>) -> Operatio
     with("relative", "read", &[bytes(directory.as_ref()), bytes(path.as_ref())])
 }
 
-/// Opening for reading in a thread made for it.
+/// Opening for reading in another thread of the process, which is made once and stays.
 pub fn in_thread(path: impl AsRef<Path>) -> Operation {
     with("in_thread", "read", &[bytes(path.as_ref())])
 }
@@ -202,11 +206,7 @@ impl Operation {
                 before(std::env::set_current_dir("/"))?;
                 opened
             }
-            b"in_thread" => {
-                let path = self.path(1);
-                let thread = std::thread::spawn(move || open_file(&path, OFlags::RDONLY).map(drop));
-                thread.join().unwrap_or_else(|_| Err(Failure::Before("a panic".to_owned())))
-            }
+            b"in_thread" => in_other_thread(self.path(1)),
             b"run" => {
                 let mut command = Command::new(self.path(1));
                 command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -299,6 +299,26 @@ fn open_file(path: &Path, flags: OFlags) -> Result<File, Failure> {
         }
     }
     Ok(file)
+}
+
+/// What another thread's opens came to.
+type Answers = Receiver<Result<(), Failure>>;
+
+fn in_other_thread(path: PathBuf) -> Result<(), Failure> {
+    static THREAD: OnceLock<Mutex<(Sender<PathBuf>, Answers)>> = OnceLock::new();
+    let thread = THREAD.get_or_init(|| {
+        let (orders, paths) = channel::<PathBuf>();
+        let (answer, answers) = channel();
+        std::thread::spawn(move || {
+            for path in paths {
+                drop(answer.send(open_file(&path, OFlags::RDONLY).map(drop)));
+            }
+        });
+        Mutex::new((orders, answers))
+    });
+    let thread = before(thread.lock())?;
+    before(thread.0.send(path))?;
+    before(thread.1.recv())?
 }
 
 fn read_all_times(path: &Path, times: u32) -> Result<(), Failure> {

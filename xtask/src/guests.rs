@@ -185,27 +185,36 @@ fn report_tests(tests: &[Test], seconds: f32) -> Counts {
     Counts { passed, failed: failed.len() }
 }
 
-/// One answer for the whole run: every test of denial failed, or these did not.
+/// One answer for the whole run: every test of denial noticed that nothing denies, or these did not.
 fn report_null_run(tests: &[Test], seconds: f32) -> Counts {
-    let survivors: Vec<&Test> = tests.iter().filter(|test| test.passed).collect();
-    let noticed = tests.len() - survivors.len();
+    let (noticed, survivors): (Vec<&Test>, Vec<&Test>) =
+        tests.iter().partition(|test| !test.passed && test.output.contains(NOT_DENIED));
     answer(format_args!(
-        "  {noticed} of {} tests of denial noticed that nothing denies, {seconds:.0} s",
+        "  {} of {} tests of denial noticed that nothing denies, {seconds:.0} s",
+        noticed.len(),
         tests.len()
     ));
     for survivor in &survivors {
-        answer(format_args!("  FAILED {}: it passes with nothing enforcing", survivor.name));
+        let what = if survivor.passed { "passes" } else { "fails, for another reason," };
+        answer(format_args!("  FAILED {}: it {what} with nothing enforcing", survivor.name));
+        for line in survivor.output.lines() {
+            answer(format_args!("    {line}"));
+        }
     }
     let good = survivors.is_empty() && !tests.is_empty();
     Counts { passed: usize::from(good), failed: usize::from(!survivors.is_empty()) }
 }
+
+/// How a test says that what must be denied was not.
+const NOT_DENIED: &str = "NOT DENIED";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn test(name: &str, passed: bool) -> Test {
-        Test { name: name.to_owned(), passed, seconds: 1.0, output: String::new() }
+        let output = if passed { String::new() } else { format!("{NOT_DENIED}: open /x\n") };
+        Test { name: name.to_owned(), passed, seconds: 1.0, output }
     }
 
     #[test]
@@ -214,6 +223,9 @@ mod tests {
         assert_eq!((good.passed, good.failed), (1, 0));
         let bad = report_null_run(&[test("denial::a", false), test("denial::b", true)], 1.0);
         assert_eq!((bad.passed, bad.failed), (0, 1));
+        let mut other = test("denial::c", false);
+        other.output = "no such file\n".to_owned();
+        assert_eq!(report_null_run(&[other], 1.0).failed, 1);
         let empty = report_null_run(&[], 1.0);
         assert_eq!(empty.passed, 0);
     }
