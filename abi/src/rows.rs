@@ -20,7 +20,7 @@ pub struct Rows {
     pub cgroups: Vec<(NameKey, CgroupRow)>,
     /// `scopes` × `labels` answers, a scope's answers side by side; scope 0 and label 0 are empty.
     pub verdicts: Vec<Verdict>,
-    /// Every (rule, scope) that some verdict names.
+    /// Every (rule, scope) that a report may name.
     pub counts: Vec<CountKey>,
     /// Labels, with the empty label 0.
     pub labels: u32,

@@ -279,13 +279,14 @@ impl Lowering<'_> {
     }
 }
 
-/// Every (rule, scope) that some verdict names.
+/// Every (rule, scope) that some verdict names, and for each scope the rule of what cannot be told.
 fn counts(verdicts: &[Verdict], labels: usize) -> Vec<CountKey> {
     let mut keys = BTreeSet::new();
     for (scope, verdicts) in (0..).zip(verdicts.chunks(labels)) {
         let named = verdicts.iter().flat_map(|verdict| verdict.rule).flatten();
         let named: HashSet<u32> = named.filter(|rule| *rule != 0).collect();
         keys.extend(named.into_iter().map(|rule| (rule, scope)));
+        keys.extend((scope != 0).then_some((generated::AEGIS_RULE_UNKNOWN, scope)));
     }
     keys.into_iter().map(|(rule, scope)| CountKey { rule, scope }).collect()
 }
