@@ -151,7 +151,6 @@ mod denial {
             assert_eq!(health.status, 1, "{}", health.json);
         }
         nothing_is_left();
-        case.settle();
     }
 
     #[test]

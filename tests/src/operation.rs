@@ -188,8 +188,9 @@ impl Operation {
             b"open" => open_file(&self.path(2), OFlags::from_bits_retain(self.number(1))).map(drop),
             b"openat2" => {
                 let resolve = ResolveFlags::from_bits_retain(self.number(1).into());
+                let root = before(rustix::fs::open("/", OFlags::PATH, Mode::empty()))?;
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-                rustix::fs::openat2(rustix::fs::CWD, self.path(2), flags, Mode::empty(), resolve)
+                rustix::fs::openat2(&root, self.path(2), flags, Mode::empty(), resolve)
                     .map(drop)
                     .map_err(|error| Failure::Refused(error.raw_os_error()))
             }
@@ -288,7 +289,8 @@ fn open_file(path: &Path, flags: OFlags) -> Result<File, Failure> {
     let flags = flags | OFlags::CLOEXEC;
     let opened = rustix::fs::open(path, flags, Mode::from_raw_mode(0o644));
     let mut file = File::from(opened.map_err(|error| Failure::Refused(error.raw_os_error()))?);
-    if flags.bits() & O_ACCMODE == OFlags::RDONLY.bits() && !flags.contains(OFlags::DIRECTORY) {
+    let no_content = flags.intersects(OFlags::DIRECTORY | OFlags::PATH);
+    if flags.bits() & O_ACCMODE == OFlags::RDONLY.bits() && !no_content {
         // A descriptor that cannot be read would be no access. Directories answer EISDIR.
         let mut byte = [0];
         match file.read(&mut byte) {

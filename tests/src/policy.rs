@@ -153,7 +153,7 @@ impl Rule {
     }
 }
 
-/// A path as policies, and everything that AegisBPF prints, write it.
+/// A path as a policy may write it.
 pub fn written(path: &Path) -> String {
     let mut text = String::new();
     for byte in path.as_os_str().as_bytes() {
@@ -167,9 +167,38 @@ pub fn written(path: &Path) -> String {
     text
 }
 
+/// The bytes of a path that AegisBPF has printed.
+pub fn unwritten(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let pair = after.get(..2).filter(|_| *first == b'%');
+        let byte = pair.and_then(|pair| std::str::from_utf8(pair).ok());
+        let byte = byte.and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    bytes
+}
+
 /// Higher than at any earlier time since boot.
 fn newer_version() -> u32 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let hundredths = now.tv_sec * 100 + now.tv_nsec / 10_000_000;
     u32::try_from(hundredths).expect("a machine that was booted today")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsStr, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_comes_back() {
+        let name = b"/a b\n%41\xff";
+        let text = written(Path::new(OsStr::from_bytes(name)));
+        assert_eq!(text, "/a%20b%0A%2541%FF");
+        assert_eq!(unwritten(&text), name);
+    }
 }
