@@ -276,6 +276,7 @@ impl<'a> Guest<'a> {
     /// Warnings of the kernel reach its console, and a panic ends QEMU.
     fn kernel_command_line(&self) -> String {
         let mut words = vec!["console=ttyS0 panic=-1 loglevel=5".to_owned()];
+        words.push(self.accel.command_line().to_owned());
         if let Some(lsm) = self.kernel.series.lsm.as_deref().filter(|_| !self.own_lsm_default) {
             words.push(format!("lsm={lsm}"));
         }

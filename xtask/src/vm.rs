@@ -67,7 +67,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
     let kernel = kernels::obtain_one(&arguments.kernel)?;
     let accel = if arguments.icount { Accel::Counted } else { Accel::of_this_machine(&kernel)? };
     let mut guest = Guest::new(&kernel, accel)
-        .command_line(accel.command_line())
         .command_line(&arguments.cmdline)
         .memory(arguments.memory)
         .timeout(Duration::from_secs(arguments.timeout));
