@@ -21,24 +21,31 @@ fn main() {
         println!("cargo::rerun-if-changed={}", root.join(each).display());
     }
 
-    let mut documents = Vec::new();
-    for directory in [root.clone(), root.join("docs")] {
-        println!("cargo::rerun-if-changed={}", directory.display());
-        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-        documents.extend(
-            entries
-                .map(|entry| entry.path())
-                .filter(|path| path.extension().is_some_and(|end| end == "md")),
-        );
-    }
-    documents.sort();
-    let mut list = String::from("&[\n");
-    for path in documents {
-        let name = path.file_name().unwrap_or_default();
-        list.push_str(&format!("    ({name:?}, include_str!({path:?})),\n"));
-    }
-    list.push_str("]\n");
-    if let Err(error) = fs::write(out.join("documents.rs"), list) {
+    let documents = list(&[root.clone(), root.join("docs")], "md");
+    let policies = list(&[root.join("dist/policies")], "toml");
+    let code = format!(
+        "/// Every document, by its name.\npub const DOCUMENTS: &[(&str, &str)] = {documents};\n\
+         /// Every policy that is shipped, by its name.\npub const POLICIES: &[(&str, &str)] = {policies};\n"
+    );
+    if let Err(error) = fs::write(out.join("documents.rs"), code) {
         println!("cargo::error=failed to write the list of documents: {error}");
     }
+}
+
+/// The files of directories with this extension, as code that includes them.
+fn list(directories: &[PathBuf], extension: &str) -> String {
+    let mut paths = Vec::new();
+    for directory in directories {
+        println!("cargo::rerun-if-changed={}", directory.display());
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let files = entries.map(|entry| entry.path());
+        paths.extend(files.filter(|path| path.extension().is_some_and(|end| end == extension)));
+    }
+    paths.sort();
+    let mut code = String::from("&[");
+    for path in paths {
+        let name = path.file_name().unwrap_or_default();
+        code.push_str(&format!("({name:?}, include_str!({path:?})), "));
+    }
+    code + "]"
 }

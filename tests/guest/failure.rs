@@ -136,7 +136,7 @@ mod denial {
 
     /// More answers than there is memory for.
     #[test]
-    fn an_apply_that_finds_no_memory_changes_nothing() {
+    fn an_apply_without_memory_changes_nothing() {
         let case = InForce::new();
         let mut policy = case.case.policy();
         for number in 0..WORKLOADS {

@@ -20,6 +20,7 @@
 )]
 
 pub mod case;
+pub mod documents;
 pub mod operation;
 pub mod policy;
 pub mod process;
