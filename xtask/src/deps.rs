@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::command::{cargo, output};
 
 /// What each crate of ours may name. `aegis-policy`, `aegis-kernel` and `aegis-trust` never name each other.
-const MAY_NAME: [(&str, &[&str]); 8] = [
+const MAY_NAME: [(&str, &[&str]); 9] = [
     ("aegis-abi", &[]),
     ("aegis-abi-bindgen", &[]),
     ("aegis-policy", &["aegis-abi"]),
@@ -17,6 +17,7 @@ const MAY_NAME: [(&str, &[&str]); 8] = [
     ("aegis-kernel", &["aegis-abi"]),
     ("aegisbpf", &["aegis-abi", "aegis-policy", "aegis-trust", "aegis-kernel"]),
     ("aegis-tests", &["aegis-abi", "aegis-policy", "aegis-trust", "aegis-kernel", "aegisbpf"]),
+    ("aegis-bench", &["aegis-kernel"]),
     ("xtask", &[]),
 ];
 

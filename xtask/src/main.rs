@@ -8,6 +8,8 @@
 mod abi;
 mod accel;
 mod apt;
+mod bench;
+mod budgets;
 mod command;
 mod demo;
 mod deps;
@@ -65,6 +67,8 @@ enum Verb {
     },
     /// Check and test everything, guests included.
     Test(test::Arguments),
+    /// Count what the product costs, in guest instructions.
+    Bench(bench::Arguments),
     /// Run each fuzz target for a while.
     Fuzz(fuzz::Arguments),
     /// Check the house rules: sizes, licences, promises with tests.
@@ -112,6 +116,7 @@ fn run(verb: &Verb) -> anyhow::Result<i32> {
         }
         Verb::Demo { here, kernel } => demo::run(*here, kernel),
         Verb::Test(arguments) => test::run(arguments),
+        Verb::Bench(arguments) => bench::run(arguments),
         Verb::Fuzz(arguments) => Ok(faults(&fuzz::fuzz(arguments)?)),
         Verb::Rules => Ok(faults(&rules::check()?)),
         Verb::Deps => Ok(faults(&deps::check()?)),

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 
 use crate::command::{cargo, program, root, tool};
 use crate::talk::{answer, note};
-use crate::{abi, deps, dist, fuzz, guests, payload, rules, setup};
+use crate::{abi, bench, deps, dist, fuzz, guests, payload, rules, setup};
 
 /// What to run.
 #[derive(Args, Debug)]
@@ -41,6 +41,8 @@ enum Part {
     Host,
     /// Tests on kernels.
     Guests,
+    /// What the product costs, against its budgets.
+    Cost,
 }
 
 /// How many passed and failed.
@@ -81,6 +83,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
     }
     if part(Part::Guests) {
         counts += stage("tests on kernels", || guest_tests(arguments));
+    }
+    if part(Part::Cost) && arguments.filter.is_empty() && arguments.kernel.is_empty() {
+        counts += stage("cost", || Ok(list(&bench::check()?)));
     }
     answer("");
     answer(format_args!("{} passed, {} failed", counts.passed, counts.failed));

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `cargo xtask bench`: what the product costs, in guest instructions for each operation.
+//!
+//! A guest whose clock counts instructions runs `aegis-cost` with the binary of `cargo xtask dist`. The numbers are the
+//! same on every machine, so a row above its budget (bench/budgets.toml) is a change of ours and no noise.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::accel::Accel;
+use crate::budgets::{Budgets, Row};
+use crate::command::run as run_command;
+use crate::dist::{self, TRIPLE, static_cargo, static_target};
+use crate::guest::{Guest, Show};
+use crate::kernels;
+use crate::setup;
+use crate::talk::{Step, answer, note};
+
+/// On what, and what becomes of it.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Series of the guest's kernel.
+    #[arg(long, default_value = "6.12")]
+    kernel: String,
+    /// Fail if a row is above its budget.
+    #[arg(long)]
+    check: bool,
+    /// Write the budgets anew from what is measured; the commit says why.
+    #[arg(long, conflicts_with = "check")]
+    write: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// 0, or 1 if `--check` finds a row above its budget.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
+    setup::ensure()?;
+    let budgets = Budgets::read()?;
+    if arguments.check && arguments.kernel != budgets.kernel {
+        bail!(
+            "failed to check on kernel {}: the budgets are for {}\nhint: cargo xtask bench --check --kernel {}",
+            arguments.kernel,
+            budgets.kernel,
+            budgets.kernel
+        );
+    }
+    let (identity, rows) = measure(&arguments.kernel)?;
+    let known = (arguments.kernel == budgets.kernel).then_some(&budgets);
+    if arguments.json {
+        answer(object(&identity, &rows, known));
+    } else {
+        print(&identity, &rows, known);
+    }
+    if arguments.write {
+        Budgets::write(&arguments.kernel, &rows)?;
+    }
+    if !arguments.check {
+        return Ok(0);
+    }
+    let faults = budgets.faults(&rows);
+    for fault in &faults {
+        note(fault);
+    }
+    Ok(i32::from(!faults.is_empty()))
+}
+
+/// Measures and prints the table; every row above its budget, as a line each.
+pub(crate) fn check() -> anyhow::Result<Vec<String>> {
+    let budgets = Budgets::read()?;
+    let (identity, rows) = measure(&budgets.kernel)?;
+    print(&identity, &rows, Some(&budgets));
+    Ok(budgets.faults(&rows))
+}
+
+/// Which kernel it was, and its rows.
+fn measure(series: &str) -> anyhow::Result<(String, Vec<Row>)> {
+    let product = dist::build()?;
+    let cost = build()?;
+    let kernel = kernels::obtain_one(series)?;
+    let accel = Accel::Counted;
+    let guest = Guest::new(&kernel, accel)
+        .command_line(accel.command_line())
+        // Where a program's memory lies decides how many page tables starting it takes.
+        .command_line("norandmaps")
+        .timeout(Duration::from_secs(900))
+        .put(product, "/usr/bin/aegisbpf")
+        .put(cost, "/usr/bin/aegis-cost");
+    let step = Step::begin(format!("measuring on kernel {}", kernel.label()));
+    let outcome = guest.run(&["aegis-cost".to_owned(), "table".to_owned()], Show::Nothing);
+    step.end(if outcome.is_ok() { "" } else { "failed" });
+    let outcome = outcome?;
+    let text = String::from_utf8_lossy(&outcome.output);
+    let status = outcome.check()?;
+    if status != 0 {
+        let said: Vec<&str> = text.lines().filter(|line| !line.starts_with('{')).collect();
+        bail!("failed to measure, so there is no table: {}", said.join("\n"));
+    }
+    let lines = text.lines().filter(|line| line.starts_with('{'));
+    let rows = lines.map(Row::read).collect::<anyhow::Result<Vec<Row>>>()?;
+    Ok((format!("kernel {}, {}", kernel.label(), kernel.identity()), rows))
+}
+
+fn build() -> anyhow::Result<PathBuf> {
+    let step = Step::begin("building aegis-cost");
+    let arguments = ["build", "--quiet", "--release", "--package", "aegis-bench"];
+    let result = run_command(static_cargo()?.args(arguments).args(["--features", "static"]));
+    step.end(if result.is_ok() { "" } else { "failed" });
+    result.context("failed to build aegis-cost")?;
+    Ok(static_target().join(TRIPLE).join("release/aegis-cost"))
+}
+
+fn object(identity: &str, rows: &[Row], budgets: Option<&Budgets>) -> Value {
+    let row = |row: &Row| {
+        json!({
+            "place": row.place, "state": row.state, "instructions": row.quarter, "minimum": row.minimum,
+            "median": row.median,
+            "added": row.added(rows), "budget": budgets.and_then(|budgets| budgets.of(row)),
+        })
+    };
+    json!({ "kernel": identity, "rows": rows.iter().map(row).collect::<Vec<_>>() })
+}
+
+fn print(identity: &str, rows: &[Row], budgets: Option<&Budgets>) {
+    answer(format_args!("guest instructions for each operation; {identity}"));
+    let mut places: BTreeMap<(usize, &str), Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        // In the order in which they were measured first.
+        let first = rows.iter().position(|other| other.place == row.place).unwrap_or_default();
+        places.entry((first, &row.place)).or_default().push(row);
+    }
+    for ((_, place), rows_there) in places {
+        answer("");
+        answer(describe_place(place));
+        for row in rows_there {
+            let added = match row.added(rows) {
+                Some(added) => format!("{added:+9.0}"),
+                None => String::new(),
+            };
+            let budget = match budgets.and_then(|budgets| budgets.of(row)) {
+                Some(budget) => format!("  (at most {budget:+})"),
+                None => String::new(),
+            };
+            let what = describe_state(&row.state);
+            answer(format_args!("  {what:<60} {:>9.0} {added:>9}{budget}", row.quarter));
+        }
+    }
+}
+
+/// `open.ruled.beside.9` for people.
+fn describe_place(place: &str) -> String {
+    let parts: Vec<&str> = place.split('.').collect();
+    let operation = match parts.first().copied().unwrap_or_default() {
+        "open" => "open+close of a file",
+        "stat" => "stat of a file",
+        "rename" => "rename of a file",
+        "create" => "create+close of a file",
+        "unlink" => "unlink of a file",
+        "exec" => "fork+exec of a program of three instructions, and its end,",
+        other => other,
+    };
+    let filesystem = match parts.get(1).copied().unwrap_or_default() {
+        "plain" => "on a filesystem without rules",
+        _ => "on a filesystem with rules",
+    };
+    let chain = match parts.get(2).copied().unwrap_or_default() {
+        "beside" => ", beside an exact object",
+        "denied" => ", beneath a directory object",
+        _ => "",
+    };
+    let depth = parts.last().copied().unwrap_or_default();
+    format!("{operation} {filesystem}, {depth} directories deep{chain}")
+}
+
+fn describe_state(state: &str) -> &str {
+    match state {
+        "nothing-loaded" => "nothing loaded",
+        "empty-program" => "an empty program on file_open",
+        "landlock" => "Landlock, one rule on /",
+        "fanotify" => "fanotify, each open answered from user space",
+        "no-policy" => "AegisBPF attached, no policy",
+        "out-of-scope" => "out of scope, 10 objects",
+        "out-of-scope-many" => "out of scope, 100,000 objects",
+        "in-scope" => "in scope, 10 objects, not denied",
+        "in-scope-many" => "in scope, 100,000 objects, not denied",
+        "in-scope-rules-above" => "in scope, rules also on the filesystem it is mounted on",
+        "denied" => "denied, with its event",
+        "taken-out" => "AegisBPF attached and taken out again",
+        other => other,
+    }
+}
