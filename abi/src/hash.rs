@@ -9,7 +9,7 @@ const fn hash_word(hash: u64, word: u64) -> u64 {
 
 /// A file's name in its directory, without the terminating NUL.
 ///
-/// The kernel reads names in pieces of 31 bytes and a NUL, since a whole name does not fit on a
+/// The kernel reads names in pieces of 23 bytes and a NUL, since a whole name does not fit on a
 /// program's stack; a shorter piece (at the latest an empty one) is the last.
 pub fn hash_name(seed: u64, name: &[u8]) -> u64 {
     let mut hash = seed;
@@ -41,5 +41,5 @@ pub fn hash_cgroup_suffix(seed: u64, suffix: &[u8]) -> u64 {
     suffix.iter().rev().fold(seed, |hash, byte| hash_word(hash, u64::from(*byte)))
 }
 
-/// Bytes that one bounded read of a name takes; 32 with its NUL.
-const PIECE: usize = 31;
+/// Bytes that one bounded read of a name takes; 24 with its NUL.
+const PIECE: usize = 23;

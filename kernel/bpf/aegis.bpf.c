@@ -23,6 +23,7 @@
 #include <bpf/bpf_core_read.h>
 #include "aegis.h"
 
+#include "read.h"
 #include "maps.h"
 #include "decide.h"
 #include "subject.h"

@@ -38,7 +38,7 @@ static __always_inline void weigh_file(struct request *request, struct file *fil
 		if (is_denied(request->answer))
 			return;
 	}
-	request->answer = weigh_mounts(slot, question, (u64)mount_of((void *)number_of(vfsmount)),
+	request->answer = weigh_mounts(slot, question, mount_of(number_of(vfsmount)),
 				       number_of(dentry), request->answer);
 }
 

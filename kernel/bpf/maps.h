@@ -10,7 +10,7 @@
 #define AEGIS_MAPS_H
 
 /* One word of this map decides which slot speaks. User space maps it and stores to it. */
-struct aegis_control control SEC(".data.control") = {
+volatile struct aegis_control control SEC(".data.control") = {
 	.abi_version = AEGIS_ABI_VERSION,
 	.size = sizeof(struct aegis_control),
 };

@@ -48,44 +48,42 @@ __noinline u64 found_also(u64 labels, u32 label, u32 why)
 	return labels | FOUND_INCOMPLETE;
 }
 
-/* A whole name and its key would not fit on the stack: pieces of 31 bytes and a NUL. */
-__noinline u64 name_hash(u64 name, u64 seed)
+/* A row in one word; 0: there is none. Each row has a label or a node. */
+#define ROW_DIRECTORY (1ULL << 63)
+
+static __always_inline u64 pack_object(const struct aegis_object_row *row)
 {
-	u64 hash = seed;
+	return (row->flags & AEGIS_ROW_DIRECTORY ? ROW_DIRECTORY : 0) |
+	       (row->label & FOUND_LABEL) << 32 | row->node;
+}
 
-	for (int i = 0; i * 31 <= AEGIS_NAME_MAX; i++) {
-		u64 piece[4] = {};
+/*
+ * The row of a name below a node of the tree of paths. The name is read in pieces of 23 bytes and a
+ * NUL, since a whole one does not fit on the stack.
+ */
+__noinline u64 named(u32 slot, u32 node, u64 name)
+{
+	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
+	void *rows = bpf_map_lookup_elem(&names, &slot);
+	struct aegis_name_key key = {.node = node, .kind = AEGIS_NAME};
+	struct aegis_object_row *row;
+
+	/* A slot that decides has both. */
+	if (!generation || !rows || !node)
+		return 0;
+	key.hash = generation->seed;
+	for (int i = 0; i * 23 <= AEGIS_NAME_MAX; i++) {
+		u64 piece[3] = {};
 		long size =
-			bpf_probe_read_kernel_str(piece, sizeof(piece), (void *)(name + i * 31));
+			bpf_probe_read_kernel_str(piece, sizeof(piece), (void *)(name + i * 23));
 
-		for (int word = 0; word < 4; word++)
-			hash = aegis_hash_word(hash, piece[word]);
+		for (int word = 0; word < 3; word++)
+			key.hash = aegis_hash_word(key.hash, piece[word]);
 		if (size < (long)sizeof(piece))
 			break;
 	}
-	return hash;
-}
-
-/* A pointer that the verifier knows, as the number that a global function takes. */
-static __always_inline u64 number_of(const void *pointer)
-{
-	u64 number = 0;
-
-	bpf_probe_read_kernel(&number, sizeof(number), &pointer);
-	return number;
-}
-
-/* The row of a name below a node of the tree of paths; NULL if it is not bound. */
-static __always_inline struct aegis_object_row *name_row(void *names, u64 seed, u32 node,
-							 const unsigned char *name)
-{
-	struct aegis_name_key key = {
-		.node = node,
-		.kind = AEGIS_NAME,
-		.hash = name_hash(number_of(name), seed),
-	};
-
-	return bpf_map_lookup_elem(names, &key);
+	row = bpf_map_lookup_elem(rows, &key);
+	return row ? pack_object(row) : 0;
 }
 
 /* The entry of the directory `top` on the way to `bottom` below it; 0 if `bottom` is not below. */
@@ -94,10 +92,10 @@ __noinline u64 child_towards(u64 top, u64 bottom)
 	struct dentry *child = (void *)bottom;
 
 	for (int i = 0; i < AEGIS_WALK_MAX; i++) {
-		struct dentry *parent = BPF_CORE_READ(child, d_parent);
+		struct dentry *parent = FIELD(false, child, d_parent);
 
-		if ((u64)parent == top)
-			return (u64)child;
+		if (number_of(parent) == top)
+			return number_of(child);
 		if (parent == child)
 			return 0;
 		child = parent;
@@ -107,102 +105,143 @@ __noinline u64 child_towards(u64 top, u64 bottom)
 
 /*
  * Follows the tree of names down from `node`, along the way that leads from the directory `top` to
- * `bottom`: the nearest label that names alone give. Only needed where a directory on the way is
+ * `object`: the nearest label that names alone give. Only needed where a directory on the way is
  * not the one that was there when the generation was filled, and below mount points.
  */
 enum { DESCEND_MAX = 32 };
 
-__noinline u64 descend(u32 slot, u64 bottom, u64 top, u32 node)
+__noinline u64 descend(u32 slot, u64 object, u64 top, u32 node)
 {
-	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
-	void *rows = bpf_map_lookup_elem(&names, &slot);
 	found nearest = 0;
 
-	if (!generation || !rows)
-		return FOUND_INCOMPLETE;
 	for (int level = 0; level < DESCEND_MAX; level++) {
-		struct aegis_object_row *row;
 		struct dentry *child;
-		bool object;
+		u64 row;
 
-		if (!node || bottom == top)
+		if (!node || top == object)
 			return nearest;
-		child = (void *)child_towards(top, bottom);
-		if (!child)
+		top = child_towards(top, object);
+		if (!top)
 			return nearest | FOUND_INCOMPLETE; /* too deep, or moved meanwhile */
-		row = name_row(rows, generation->seed, node, BPF_CORE_READ(child, d_name.name));
+		child = (void *)top;
+		row = named(slot, node, number_of(FIELD(false, child, d_name.name)));
 		if (!row)
 			return nearest;
-		object = (u64)child == bottom;
-		if (row->label && (object || row->flags & AEGIS_ROW_DIRECTORY))
-			nearest = found_one(row->label,
-					    object ? AEGIS_WHY_NAME : AEGIS_WHY_DIRECTORY);
-		node = row->node;
-		top = (u64)child;
+		if (row >> 32 & FOUND_LABEL && (top == object || row & ROW_DIRECTORY))
+			nearest = found_one(row >> 32 & FOUND_LABEL,
+					    top == object ? AEGIS_WHY_NAME : AEGIS_WHY_DIRECTORY);
+		node = row;
 	}
 	return nearest | FOUND_INCOMPLETE; /* more levels of names than are followed */
 }
 
-/*
- * One field of a kernel structure. `direct`: the verifier knows the pointer, and a field is one
- * instruction; else the pointer is a number, and a field is a call.
- */
-#define FIELD(direct, pointer, field) ((direct) ? (pointer)->field : BPF_CORE_READ(pointer, field))
+/* The row of an inode. */
+static __always_inline u64 row_of(const bool direct, u32 slot, struct inode *inode)
+{
+	void *by_inode = bpf_map_lookup_elem(&objects, &slot);
+	struct super_block *super = FIELD(direct, inode, i_sb);
+	struct aegis_inode_key key = {
+		.ino = FIELD(direct, inode, i_ino),
+		.dev = FIELD(direct, super, s_dev),
+		.generation = FIELD(direct, inode, i_generation),
+	};
+	struct aegis_object_row *row = by_inode ? bpf_map_lookup_elem(by_inode, &key) : NULL;
+
+	return row ? pack_object(row) : 0;
+}
+
+/* What an inode's own row says of it, as the object itself or as a directory above it. */
+static __always_inline found own_label(u64 row, bool is_object)
+{
+	if (!(row >> 32 & FOUND_LABEL) || !(is_object || row & ROW_DIRECTORY))
+		return 0;
+	return found_one(row >> 32 & FOUND_LABEL,
+			 is_object ? AEGIS_WHY_INODE : AEGIS_WHY_DIRECTORY);
+}
 
 /*
- * One filesystem's part of a walk: from an object, or from the mount point that it lies below, up
- * to the filesystem's root. Compiled twice, for both kinds of pointers (see FIELD).
+ * What is known of the entry that a walk comes from: the slot, the node of its own row, and whether
+ * it is what was asked for, so that any label of its name counts and not only a directory's.
+ */
+#define ENTRY_IS_OBJECT (1ULL << 62)
+
+static __always_inline u64 pack_entry(u32 slot, u32 node, u64 flags)
+{
+	return flags | (u64)(slot & SLOT_MASK) << 32 | node;
+}
+
+/* What a step adds to a found when the walk is at its end. */
+#define FOUND_LAST (1ULL << 62)
+
+/*
+ * One step of a walk: what a directory with a row says of its entry `child`, on the way to
+ * `object`, and of itself. The names of entries are compared here.
+ */
+__noinline u64 step(u64 directory, u64 entry, u64 child_number, u64 object, u64 labels)
+{
+	struct dentry *child = (void *)child_number, *parent = FIELD(false, child, d_parent);
+	struct inode *inode = FIELD(false, parent, d_inode);
+	u32 slot = entry >> 32 & SLOT_MASK;
+	u64 name = 0;
+
+	if ((u32)directory) {
+		/* Where case is ignored names are as somebody typed them: they tell nothing. */
+		if (!inode || FIELD(false, inode, i_flags) & S_CASEFOLD)
+			return labels | FOUND_INCOMPLETE | FOUND_LAST;
+		name = named(slot, directory, number_of(FIELD(false, child, d_name.name)));
+	}
+	/* Not the directory that was resolved: below it, names alone tell. */
+	if ((u32)name && (u32)name != (u32)entry && child_number != object) {
+		found deeper = descend(slot, object, child_number, name);
+
+		if (deeper)
+			return found_also(labels, deeper & FOUND_LABEL, deeper >> 13 & 7) |
+			       (deeper & FOUND_INCOMPLETE) | FOUND_LAST;
+	}
+	/* A name led to this label, so the thing is where policies name it: the nearest decides. */
+	if (name >> 32 & FOUND_LABEL && (entry & ENTRY_IS_OBJECT || name & ROW_DIRECTORY))
+		return found_also(labels, name >> 32 & FOUND_LABEL,
+				  entry & ENTRY_IS_OBJECT ? AEGIS_WHY_NAME : AEGIS_WHY_DIRECTORY) |
+		       FOUND_LAST;
+	/* The directory itself; its own name is compared in the next step. */
+	if (directory >> 32 & FOUND_LABEL && directory & ROW_DIRECTORY)
+		labels = found_also(labels, directory >> 32 & FOUND_LABEL, AEGIS_WHY_DIRECTORY);
+	return labels;
+}
+
+/*
+ * One filesystem's part of a walk, from `dentry` up to the root. Compiled twice, for both kinds of
+ * pointers (see read.h). Most directories have no row, so this loop is all that most opens inside
+ * of a scope cost.
  *
  * @mount_root: where the mount begins by which we came; not always the filesystem's root
- * @below, @bottom: for a mount point, the root of the mount on it and the object below; numbers
+ * @labels: what is known of `dentry` already
+ * @entry: see pack_entry(); for the first step
  */
-static __always_inline found walk(const bool direct, u32 slot, struct dentry *dentry,
-				  struct inode *inode, struct dentry *mount_root, u64 below,
-				  u64 bottom)
+static __always_inline found walk(const bool direct, struct dentry *dentry, struct inode *inode,
+				  struct dentry *mount_root, found labels, u64 entry)
 {
-	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
+	u32 slot = entry >> 32 & SLOT_MASK;
 	void *by_inode = bpf_map_lookup_elem(&objects, &slot);
-	void *by_name = bpf_map_lookup_elem(&names, &slot);
-	bool is_object = direct || below == bottom;
-	/* What a label needs to count here: for the object itself nothing, above it to be a
-	 * directory's. */
-	u32 counts = is_object ? AEGIS_ROW_DIRECTORY : 0;
-	struct aegis_inode_key key = {};
-	struct super_block *super;
+	struct super_block *super = FIELD(direct, inode, i_sb);
+	struct aegis_inode_key key = {.dev = FIELD(direct, super, s_dev)};
 	struct dentry *child = dentry;
-	struct aegis_object_row *row, *name;
-	found labels = unknown_zero;
-	u32 child_node = unknown_zero;
 
-	if (!generation || !by_inode || !by_name)
+	if (!by_inode)
 		return FOUND_INCOMPLETE;
-
-	/* The object itself, or what stands in its place on this side of the mount. */
-	key.ino = FIELD(direct, inode, i_ino);
-	super = FIELD(direct, inode, i_sb);
-	key.dev = FIELD(direct, super, s_dev);
-	key.generation = FIELD(direct, inode, i_generation);
-	row = bpf_map_lookup_elem(by_inode, &key);
-	if (row) {
-		child_node = row->node;
-		/* Whatever is mounted here still has the names that are bound below this place. */
-		if (!is_object && child_node)
-			labels = descend(slot, bottom, below, child_node);
-		if (labels)
-			return labels;
-		if (row->label && (row->flags | counts) & AEGIS_ROW_DIRECTORY)
-			labels = found_one(row->label,
-					   is_object ? AEGIS_WHY_INODE : AEGIS_WHY_DIRECTORY);
-	}
-
 	for (int i = 0; i < AEGIS_WALK_MAX; i++) {
 		struct dentry *parent = FIELD(direct, child, d_parent);
+		struct aegis_object_row *row;
 
 		if (parent == child) {
-			/* The root; but that of a handle that is not connected is none. */
-			if (child != mount_root && child != FIELD(direct, super, s_root))
-				labels |= FOUND_INCOMPLETE;
-			return labels;
+			/*
+			 * The root of the filesystem, or of a mount of it: of some filesystems a
+			 * directory that is the root of nothing else. A handle that is not
+			 * connected to its tree has a root as well, which is none.
+			 */
+			if (child == FIELD(direct, super, s_root) || (i && child == mount_root))
+				return labels;
+			return labels | FOUND_INCOMPLETE;
 		}
 		inode = FIELD(direct, parent, d_inode);
 		if (!inode)
@@ -210,37 +249,13 @@ static __always_inline found walk(const bool direct, u32 slot, struct dentry *de
 		key.ino = FIELD(direct, inode, i_ino);
 		key.generation = FIELD(direct, inode, i_generation);
 		row = bpf_map_lookup_elem(by_inode, &key);
-		if (!row)
-			goto next;
-
-		/* The name of what we came from. */
-		if (row->node) {
-			/* Where case is ignored names are as somebody typed them: they tell
-			 * nothing. */
-			if (FIELD(direct, inode, i_flags) & S_CASEFOLD)
-				return labels | FOUND_INCOMPLETE;
-			name = name_row(by_name, generation->seed, row->node,
-					FIELD(direct, child, d_name.name));
-			/* Not the directory that was resolved: below it, names alone tell. */
-			if (name && i && name->node && name->node != child_node) {
-				found deeper = descend(slot, number_of(dentry), number_of(child),
-						       name->node);
-
-				if (deeper)
-					return found_also(labels, deeper & FOUND_LABEL,
-							  deeper >> 13 & 7) |
-					       (deeper & FOUND_INCOMPLETE);
-			}
-			if (name && name->label && (name->flags | counts) & AEGIS_ROW_DIRECTORY)
-				return found_also(labels, name->label,
-						  i ? AEGIS_WHY_DIRECTORY : AEGIS_WHY_NAME);
+		if (row) {
+			labels = step(pack_object(row), entry, number_of(child), number_of(dentry),
+				      labels);
+			if (labels & FOUND_LAST)
+				return labels & ~FOUND_LAST;
 		}
-		/* The directory itself; its own name is compared in the next round. */
-		if (row->label && row->flags & AEGIS_ROW_DIRECTORY)
-			labels = found_also(labels, row->label, AEGIS_WHY_DIRECTORY);
-	next:
-		child_node = row ? row->node : 0;
-		counts = 0;
+		entry = pack_entry(slot, row ? row->node : (u32)unknown_zero, 0);
 		child = parent;
 	}
 	return labels | FOUND_INCOMPLETE; /* deeper than we climb */
@@ -251,20 +266,58 @@ static __always_inline found walk(const bool direct, u32 slot, struct dentry *de
 static __noinline found walk_object(u32 slot, struct dentry *dentry, struct inode *inode,
 				    struct dentry *mount_root)
 {
-	return walk(/* direct= */ true, slot, dentry, inode, mount_root, 0, 0);
+	u64 row = row_of(/* direct= */ true, slot, inode);
+
+	return walk(/* direct= */ true, dentry, inode, mount_root, own_label(row, true),
+		    pack_entry(slot, row, ENTRY_IS_OBJECT));
 }
 
-/* The same from a place that is only known as a number: a mount point, or another name. */
-__noinline u64 climb(u32 slot, u64 place, u64 mount_number, u64 below, u64 bottom)
+/*
+ * What names say of an object beyond a mount point: those that are bound below the inode of
+ * `place`, and those below its name. `below` is where the mount begins that lies on it.
+ */
+__noinline u64 beyond(u32 slot, u64 place, u64 below, u64 object)
+{
+	struct dentry *dentry = (void *)place, *parent = FIELD(false, dentry, d_parent);
+	struct inode *inode = FIELD(false, dentry, d_inode), *above = FIELD(false, parent, d_inode);
+	u32 by_inode, by_name;
+	found labels;
+
+	if (!inode || !above)
+		return FOUND_INCOMPLETE;
+	by_inode = row_of(/* direct= */ false, slot, inode);
+	labels = descend(slot, object, below, by_inode);
+	if (labels)
+		return labels;
+	by_name = named(slot, row_of(/* direct= */ false, slot, above),
+			number_of(FIELD(false, dentry, d_name.name)));
+	return by_name == by_inode ? 0 : descend(slot, object, below, by_name);
+}
+
+/*
+ * From a place that is only known as a number: a mount point, with `below` the root of what is
+ * mounted there and `object` what lies beneath; or, with neither, another name of an object.
+ */
+__noinline u64 climb(u32 slot, u64 place, u64 mount_number, u64 below, u64 object)
 {
 	struct dentry *dentry = (void *)place;
-	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
+	struct inode *inode = FIELD(false, dentry, d_inode);
 	struct mount *mount = (void *)mount_number;
+	bool is_object = below == object;
+	u64 row;
 
 	if (!inode)
 		return FOUND_INCOMPLETE;
-	return walk(/* direct= */ false, slot, dentry, inode, BPF_CORE_READ(mount, mnt.mnt_root),
-		    below, bottom);
+	if (!is_object) {
+		found labels = beyond(slot, place, below, object);
+
+		if (labels)
+			return labels;
+	}
+	row = row_of(/* direct= */ false, slot, inode);
+	return walk(/* direct= */ false, dentry, inode, FIELD(false, mount, mnt.mnt_root),
+		    own_label(row, is_object),
+		    pack_entry(slot, row, is_object ? ENTRY_IS_OBJECT : 0));
 }
 
 /*

@@ -18,24 +18,22 @@ struct path_buffer {
 	u32 truncated_bit;
 };
 
-static __always_inline struct mount *mount_of(const struct vfsmount *vfsmount)
+/* Appends one component and a NUL. False: there is no room for more. */
+static __always_inline bool put_name(const bool direct, const struct path_buffer *path,
+				     struct dentry *dentry)
 {
-	return (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
-}
-
-/* Appends one component. False: there is no room for more. */
-static __always_inline bool put_name(const struct path_buffer *path, const unsigned char *name)
-{
+	u8 *end;
 	u32 used = *path->used;
-	long size;
+	u32 size = FIELD(direct, dentry, d_name.len) & AEGIS_NAME_MAX;
 
 	if (used > path->size) {
 		*path->truncated |= path->truncated_bit;
 		return false;
 	}
-	size = bpf_probe_read_kernel_str(path->bytes + used, AEGIS_NAME_MAX + 1, name);
-	if (size > 0)
-		*path->used = used + size;
+	end = path->bytes + used;
+	bpf_probe_read_kernel(end, size, FIELD(direct, dentry, d_name.name));
+	end[size] = 0;
+	*path->used = used + size + 1;
 	return true;
 }
 
@@ -49,14 +47,14 @@ static __always_inline void put_path(const bool direct, const struct path_buffer
 				     struct dentry *dentry, struct vfsmount *vfsmount)
 {
 	struct dentry *mount_root = FIELD(direct, vfsmount, mnt_root);
-	struct mount *mount, *above;
+	u64 here, above;
 
 	for (int i = 0; i < PATH_COMPONENTS_MAX; i++) {
 		struct dentry *parent = FIELD(direct, dentry, d_parent);
 
 		if (dentry == mount_root || parent == dentry)
 			goto crossing;
-		if (!put_name(path, FIELD(direct, dentry, d_name.name)))
+		if (!put_name(direct, path, dentry))
 			return;
 		dentry = parent;
 	}
@@ -64,24 +62,23 @@ static __always_inline void put_path(const bool direct, const struct path_buffer
 	return;
 
 crossing:
-	mount = mount_of((void *)number_of(vfsmount));
-	above = BPF_CORE_READ(mount, mnt_parent);
-	dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-	if (above == mount)
-		return;
-	mount = above;
+	here = mount_of(number_of(vfsmount));
 	for (int i = 0; i < PATH_COMPONENTS_MAX; i++) {
-		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+		struct mount *mount = (void *)here;
+		struct dentry *parent;
 
-		if (dentry == BPF_CORE_READ(mount, mnt.mnt_root) || parent == dentry) {
-			above = BPF_CORE_READ(mount, mnt_parent);
-			if (above == mount)
-				return;
-			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-			mount = above;
+		if (dentry == FIELD(false, mount, mnt.mnt_root)) {
+			above = number_of(FIELD(false, mount, mnt_parent));
+			if (above == here)
+				return; /* the root of the mount namespace */
+			dentry = FIELD(false, mount, mnt_mountpoint);
+			here = above;
 			continue;
 		}
-		if (!put_name(path, BPF_CORE_READ(dentry, d_name.name)))
+		parent = FIELD(false, dentry, d_parent);
+		if (parent == dentry)
+			return; /* not below its mount's root: nothing more is known */
+		if (!put_name(false, path, dentry))
 			return;
 		dentry = parent;
 	}

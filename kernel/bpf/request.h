@@ -99,43 +99,42 @@ static __always_inline u32 filesystem_label(u32 slot, u32 dev)
 	return row ? row->label : 0;
 }
 
-/* The label of everything at once. Without its generation: one that no verdict knows, so denied. */
-static __always_inline u32 unknown_label(u32 slot)
-{
-	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
-
-	return generation ? generation->unknown_label : AEGIS_LABELS_MAX;
-}
-
 /*
  * Where the filesystem is mounted, and where that one is mounted, and so on. What lies above can
  * only add denials: whoever may mount could otherwise choose which names hold.
  */
 __noinline u64 weigh_mounts(u32 slot, u64 question, u64 mount_number, u64 bottom, u64 answer)
 {
-	struct mount *mount = (void *)mount_number;
+	struct aegis_generation *generation;
 
 	for (int i = 0; i < AEGIS_MOUNTS_MAX; i++) {
-		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
-		struct dentry *place = BPF_CORE_READ(mount, mnt_mountpoint);
+		struct mount *mount = (void *)mount_number;
+		u64 above = number_of(FIELD(false, mount, mnt_parent));
+		struct dentry *place = FIELD(false, mount, mnt_mountpoint);
+		struct super_block *super;
 		u32 strictest;
 
-		if (above == mount)
+		if (above == mount_number)
 			return answer; /* the root of the mount namespace */
-		strictest = filesystem_label(slot, BPF_CORE_READ(place, d_sb, s_dev));
+		super = FIELD(false, place, d_sb);
+		strictest = filesystem_label(slot, FIELD(false, super, s_dev));
 		if (strictest) {
-			found labels = climb(slot, (u64)place, (u64)above,
-					     (u64)BPF_CORE_READ(mount, mnt.mnt_root), bottom);
+			u64 root = number_of(FIELD(false, mount, mnt.mnt_root));
+			found labels = climb(slot, number_of(place), above, root, bottom);
 
-			answer = weigh_found(slot, question, labels, strictest, answer);
+			if (labels)
+				answer = weigh_found(slot, question, labels, strictest, answer);
 			if (is_denied(answer))
 				return answer;
 		}
-		bottom = (u64)place;
-		mount = above;
+		bottom = number_of(place);
+		mount_number = above;
 	}
 	/* More mounts than are followed: any rule that there is may hold. */
-	return weigh_label(slot, question, found_one(unknown_label(slot), AEGIS_WHY_INCOMPLETE),
+	generation = bpf_map_lookup_elem(&generations, &slot);
+	return weigh_label(slot, question,
+			   found_one(generation ? generation->unknown_label : FOUND_LABEL,
+				     AEGIS_WHY_INCOMPLETE),
 			   AEGIS_WOULD_DENY, answer);
 }
 

@@ -205,6 +205,7 @@ static __always_inline u64 current_cgroup(void)
 static __always_inline struct subject current_subject(void)
 {
 	struct subject nobody = {}, subject;
+	u32 trial = control.trial_slot;
 	u64 id = current_cgroup();
 	void *cache;
 	u32 *scope;
@@ -213,8 +214,8 @@ static __always_inline struct subject current_subject(void)
 	if (bystanders[subject.slot & SLOT_MASK][id * 0x9e3779b97f4a7c15ULL >> 54] == id)
 		return nobody;
 	/* A generation is tried out on one cgroup before it decides for anybody else. */
-	if (control.trial_slot && id == control.trial_cgroup)
-		subject.slot = control.trial_slot;
+	if (trial && id == control.trial_cgroup)
+		subject.slot = trial;
 	if (!subject.slot)
 		return nobody;
 
