@@ -89,6 +89,31 @@ mod denial {
         case.settle();
     }
 
+    /// Another filesystem shows the same files.
+    #[test]
+    fn an_overlay_over_a_directory_is_no_way_around() {
+        let case = Case::new();
+        let secret = case.file("vault/secret");
+        let merged = case.directory("merged");
+        let (upper, work) = (case.directory("upper"), case.directory("work"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        case.enforce(Rule::deny("r").beneath(case.path("vault")));
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            case.path("vault").display(),
+            upper.display(),
+            work.display()
+        );
+        let options = std::ffi::CString::new(options).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("overlay", &merged, "overlay", flags, Some(options.as_c_str()))
+            .unwrap();
+        case.denied(&mut inside, "r", &read(merged.join("secret")));
+        rustix::mount::unmount(&merged, rustix::mount::UnmountFlags::DETACH).unwrap();
+        case.settle();
+    }
+
     #[test]
     fn a_child_cgroup_or_a_copy_of_the_process_is_no_way_out() {
         let case = Case::new();

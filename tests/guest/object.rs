@@ -44,9 +44,21 @@ fn a_missing_object_aborts_nothing_unless_asked_to() {
     strict.refused("STRICT", &["is pending", "hint: "]);
 }
 
+/// What a rule is worth where a link is on the way is the operator's to know.
+#[test]
+fn an_object_behind_a_link_is_told() {
+    let case = Case::new();
+    let real = case.file("real/file");
+    std::os::unix::fs::symlink("real", case.path("link")).unwrap();
+    let report = case.enforce(Rule::deny("r").file(case.path("link/file")));
+    let via = &report["objects"]["via_symlink"][0];
+    assert_eq!(via["object"], case.path("link/file").to_str().unwrap(), "{report}");
+    assert_eq!(via["canonical"], real.to_str().unwrap(), "{report}");
+}
+
 mod denial {
     use aegis_tests::{Case, Rule, operation::*};
-    use rustix::fs::OFlags;
+    use rustix::fs::{CWD, OFlags};
     use std::fs;
 
     #[test]
@@ -65,6 +77,7 @@ mod denial {
             open(&secret, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK),
             list(&directory),
             reopen(&secret),
+            open(&directory, OFlags::RDWR | OFlags::TMPFILE),
         ];
         let mut inside = case.inside();
         case.control(&mut inside, &accesses);
@@ -182,6 +195,44 @@ mod denial {
         fs::remove_file(&secret).unwrap();
         case.file("secret");
         case.denied(&mut inside, "r", &write(&secret));
+        case.settle();
+    }
+
+    #[test]
+    fn an_exchange_leaves_both_denied() {
+        let case = Case::new();
+        let (secret, other) = (case.file("secret"), case.file("other"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), read(&other)]);
+        case.enforce(Rule::deny("r").file(&secret));
+        case.allowed(&mut inside, &read(&other));
+        let exchange = rustix::fs::RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(CWD, &secret, CWD, &other, exchange).unwrap();
+        // One has the name, the other is what had it.
+        case.denied(&mut inside, "r", &read(&secret));
+        case.denied(&mut inside, "r", &read(&other));
+        case.settle();
+    }
+
+    /// As Kubernetes rotates a secret: the links stay, and one of them leads elsewhere.
+    #[test]
+    fn a_link_that_is_switched_leads_to_nothing_new() {
+        let case = Case::new();
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, case.path(name)).unwrap();
+        };
+        case.file("volume/..1/key");
+        link("..1", "volume/..data");
+        link("..data/key", "volume/key");
+        let key = case.path("volume/key");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&key)]);
+        case.enforce(Rule::deny("r").beneath(case.path("volume")));
+        case.denied(&mut inside, "r", &read(&key));
+        case.file("volume/..2/key");
+        link("..2", "volume/..new");
+        fs::rename(case.path("volume/..new"), case.path("volume/..data")).unwrap();
+        case.denied(&mut inside, "r", &read(&key));
         case.settle();
     }
 
