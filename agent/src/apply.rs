@@ -654,7 +654,8 @@ mod tests {
 
     #[test]
     fn a_proof_that_could_not_run_puts_nothing_in_force() {
-        let proof = Proof { generation: 1, at: 0, time: String::new(), paths: Vec::new() };
+        let (boot, time, paths) = (None, String::new(), Vec::new());
+        let proof = Proof { generation: 1, boot, at: 0, time, paths };
         assert!(demand(&proof, "now").is_err());
     }
 }

@@ -35,7 +35,9 @@ use crate::{
 pub(crate) struct Proof {
     /// The generation that decided.
     pub(crate) generation: u64,
-    /// When: nanoseconds since boot.
+    /// The boot in which it was made; `None` stands for no other.
+    pub(crate) boot: Option<String>,
+    /// When: nanoseconds since that boot.
     pub(crate) at: u64,
     /// When, as the calendar has it.
     pub(crate) time: String,
@@ -68,7 +70,7 @@ pub(crate) enum Outcome {
 impl Proof {
     fn now(generation: &Generation, paths: Vec<PathProof>) -> Self {
         let (at, time) = (time::since_boot(), time::written(time::now()));
-        Self { generation: generation.number, at, time, paths }
+        Self { generation: generation.number, boot: time::boot(), at, time, paths }
     }
 
     /// What is known if nothing could be tried.
@@ -96,16 +98,21 @@ impl Proof {
         if any(Outcome::DeniedByOther) {
             return Standing::DeniedByOther;
         }
-        let holds = |last: &&Self| {
-            last.passed()
-                && last.generation == self.generation
-                && self.at.saturating_sub(last.at) <= HOLDS
-        };
-        if self.passed() || last.filter(holds).is_some() {
+        if self.passed() || last.is_some_and(|last| last.holds_at(self)) {
             Standing::Passed
         } else {
             Standing::Missing
         }
+    }
+
+    /// Whether this one stands for a later one that could not be made.
+    fn holds_at(&self, later: &Self) -> bool {
+        let age = later.at.checked_sub(self.at);
+        self.passed()
+            && self.generation == later.generation
+            && self.boot.is_some()
+            && self.boot == later.boot
+            && age.is_some_and(|age| age <= HOLDS)
     }
 
     /// The first thing that is not as it should be.
@@ -371,7 +378,7 @@ pub(crate) fn last(context: &Context) -> Option<Proof> {
 /// Writes a proof down, unless it would hide one that still holds.
 pub(crate) fn record(context: &Context, proof: &Proof) -> anyhow::Result<()> {
     let could_not = proof.paths.iter().all(|path| path.result == Outcome::CouldNotRun);
-    if could_not && last(context).is_some_and(|last| last.generation == proof.generation) {
+    if could_not && last(context).is_some_and(|last| last.holds_at(proof)) {
         return Ok(());
     }
     let bytes = serde_json::to_vec(proof).context("failed to write a proof as JSON")?;
@@ -417,7 +424,8 @@ mod tests {
             detail: None,
             event: None,
         });
-        Proof { generation, at, time: String::new(), paths: paths.to_vec() }
+        let boot = Some("this".to_owned());
+        Proof { generation, boot, at, time: String::new(), paths: paths.to_vec() }
     }
 
     #[test]
@@ -441,6 +449,20 @@ mod tests {
     }
 
     #[test]
+    fn a_proof_from_the_future_or_from_another_boot_stands_for_nothing() {
+        let now = proof(Outcome::CouldNotRun, 1, 10);
+        let of = |boot: Option<&str>, at| Proof {
+            boot: boot.map(str::to_owned),
+            ..proof(Outcome::DeniedByUs, 1, at)
+        };
+        assert_eq!(now.standing(Some(&of(Some("this"), 10))), Standing::Passed);
+        assert_eq!(now.standing(Some(&of(Some("this"), 11))), Standing::Missing);
+        assert_eq!(now.standing(Some(&of(Some("other"), 10))), Standing::Missing);
+        let nowhen = Proof { boot: None, ..now };
+        assert_eq!(nowhen.standing(Some(&of(None, 10))), Standing::Missing);
+    }
+
+    #[test]
     fn a_denial_by_a_rule_that_covers_our_files_as_well_is_ours() {
         let rules = [Some(7), Some(8), Some(9)];
         let denied = |counts: &[(u32, u64)]| credited(&rules, &counts.iter().copied().collect());
@@ -457,7 +479,7 @@ mod tests {
 
     #[test]
     fn a_proof_without_files_proves_nothing() {
-        let empty = Proof { generation: 1, at: 0, time: String::new(), paths: Vec::new() };
+        let empty = Proof { paths: Vec::new(), ..proof(Outcome::DeniedByUs, 1, 0) };
         assert_eq!(empty.standing(None), Standing::Missing);
     }
 }

@@ -18,6 +18,12 @@ pub(crate) fn since_boot() -> u64 {
     seconds.saturating_mul(SECOND).saturating_add(nanoseconds)
 }
 
+/// Which boot this is; `None` if the kernel does not tell.
+pub(crate) fn boot() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
 /// The moment of an event, as seconds since 1970 and nanoseconds.
 pub(crate) fn of_event(boot_nanoseconds: u64) -> (u64, u64) {
     let age = since_boot().saturating_sub(boot_nanoseconds);
