@@ -57,15 +57,26 @@ impl InForce {
 
 /// Looks at everything; makes a proof if something is in force and we can.
 pub(crate) fn look(context: &Context) -> anyhow::Result<View> {
-    let mut view = look_without_proof(context)?;
-    let made = view.kernel.as_ref().zip(view.active.as_ref()).and_then(|(kernel, active)| {
-        let (_, ruleset) = active.texts.as_ref()?;
-        Some(prove(context, &view.facts, kernel, active, ruleset))
-    });
-    if let Some(made) = made {
-        view.decide(context, made);
+    let mut looks = 0;
+    loop {
+        let mut view = look_without_proof(context)?;
+        looks += 1;
+        let made = view.kernel.as_ref().zip(view.active.as_ref()).and_then(|(kernel, active)| {
+            let (_, ruleset) = active.texts.as_ref()?;
+            Some(prove(context, &view.facts, kernel, active, ruleset))
+        });
+        match made {
+            None => return Ok(view),
+            Some(Attempt::Elsewhere) if looks < LOOKS => {}
+            Some(Attempt::Elsewhere) => anyhow::bail!(
+                "failed to look at what is in force: it was replaced {LOOKS} times meanwhile"
+            ),
+            Some(Attempt::Made(made)) => {
+                view.decide(context, made);
+                return Ok(view);
+            }
+        }
     }
-    Ok(view)
 }
 
 /// Looks at everything that only needs to be read.
@@ -180,6 +191,13 @@ fn texts(
     Ok(Some((stored, ruleset)))
 }
 
+/// What came of trying to prove what was seen.
+enum Attempt {
+    Made(Proof),
+    /// Something else decides by now: what was seen is no more, and its proof would say nothing.
+    Elsewhere,
+}
+
 /// Makes a proof of what is active; that it could not be made is an outcome of its own.
 fn prove(
     context: &Context,
@@ -187,18 +205,36 @@ fn prove(
     kernel: &Kernel,
     active: &InForce,
     ruleset: &Ruleset,
-) -> Proof {
+) -> Attempt {
+    let decides = || {
+        kernel.active() == Some(active.slot)
+            && kernel
+                .generation(active.slot)
+                .is_ok_and(|now| now.is_some_and(|now| now.number == active.generation.number))
+    };
     let files = ProofFiles::new(context);
     let attempt = || {
         let mount = facts.cgroup2.clone().context("failed to find the cgroup2 hierarchy")?;
         crate::files::make_directory(&context.run)?;
         let _turn = proof::take_turn(context, "proof")?;
+        // Whoever had the turn may have put something else in force.
+        if !decides() {
+            return Ok(Attempt::Elsewhere);
+        }
         // With the turn, nobody else is in a trial: one that is left is of a command that was killed.
         kernel.end_trial();
         let log = EventLog::open(context, kernel)?;
         let own = Own::new(mount);
         let bench = Bench { kernel, own: &own, files: &files, log: log.as_ref() };
-        anyhow::Ok(bench.prove(active.slot, &active.generation, ruleset))
+        anyhow::Ok(Attempt::Made(bench.prove(active.slot, &active.generation, ruleset)))
     };
-    attempt().unwrap_or_else(|error| Proof::could_not_run(&active.generation, &error))
+    match attempt() {
+        Ok(made) => made,
+        // A detach takes away what the proof needs.
+        Err(_) if !decides() => Attempt::Elsewhere,
+        Err(error) => Attempt::Made(Proof::could_not_run(&active.generation, &error)),
+    }
 }
+
+/// How often it is looked anew while others put policies in force.
+const LOOKS: u32 = 10;
