@@ -30,7 +30,7 @@ impl Kernel {
     /// If the kernel refuses anything; then nothing of ours stays.
     pub fn install(pins: &Path) -> Result<Self, Error> {
         let object = load("aegis", AEGIS)?;
-        let half_done = half_done(pins);
+        let half_done = Self::half_done(pins);
         remove_pins(&half_done)?; // of a command that was killed on its way
         let installed = pin_and_attach(&object, &half_done).and_then(|links| {
             fs::renameat(CWD, &half_done, CWD, pins)
@@ -60,10 +60,17 @@ impl Kernel {
             kernel.switch(None);
         }
         let mut any = false;
-        for place in [pins, &half_done(pins)] {
+        for place in [pins, &Self::half_done(pins)] {
             any |= remove_pins(place)?;
         }
         Ok(any)
+    }
+
+    /// Where pins are until all of them are there: what a killed install leaves.
+    pub fn half_done(pins: &Path) -> PathBuf {
+        let mut name = pins.as_os_str().to_owned();
+        name.push("-new"); // a bpffs refuses dots in names
+        PathBuf::from(name)
     }
 }
 
@@ -112,13 +119,6 @@ fn pin_and_attach(object: &Object, place: &Path) -> Result<Vec<Link>, Error> {
 
 fn link_pin(pins: &Path, hook: &str) -> PathBuf {
     pins.join(format!("link_{hook}"))
-}
-
-/// Where pins are until all of them are there.
-fn half_done(pins: &Path) -> PathBuf {
-    let mut name = pins.as_os_str().to_owned();
-    name.push("-new"); // a bpffs refuses dots in names
-    PathBuf::from(name)
 }
 
 /// Removes a flat directory of pins, links first; the answer is whether it was there.

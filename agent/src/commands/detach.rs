@@ -17,6 +17,7 @@ use crate::{
     lock::Lock,
     output::Answer,
     posture::Reason,
+    proof,
     state::{Change, State, hex},
 };
 
@@ -51,7 +52,7 @@ pub(crate) fn detach(
     reason: Option<&str>,
 ) -> anyhow::Result<bool> {
     let own = probe::cgroup2_mount().map(Own::new);
-    let pinned = context.pins.exists() || context.pins.with_extension("new").exists();
+    let pinned = context.pins.exists() || Kernel::half_done(&context.pins).exists();
     if !pinned && !context.run.exists() && own.as_ref().is_none_or(|own| !own.exists()) {
         return Ok(false);
     }
@@ -60,7 +61,11 @@ pub(crate) fn detach(
     if pinned {
         log(context, command, reason)?;
     }
+    // Whoever makes a proof now would find neither its files nor its cgroups. The programs have to
+    // go even if it takes too long.
+    let turn = proof::take_turn(context, command);
     let mut any = Kernel::detach(&context.pins).context("failed to take the programs out")?;
+    let _turn = turn.context("the programs are out, and what else is ours is not")?;
     if let Some(own) = own {
         any |= own.remove()?;
     }
