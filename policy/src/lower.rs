@@ -186,12 +186,20 @@ impl Lowering<'_> {
         Ok(ObjectRow { label, node: draft.node, flags: draft.flags })
     }
 
-    /// For each filesystem all rules with an object there, or with one that would be there.
+    /// For each filesystem on the way to an object, from `/` on, all rules with an object there or
+    /// beyond: names are only compared on a filesystem with a row, and what is mounted on the way
+    /// now can be mounted anew, or be gone, later.
     fn filesystems(&mut self) -> Result<Vec<(u32, FilesystemRow)>, LowerError> {
         let mut rules: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
         for place in self.places.iter().filter(|place| !place.rules.is_empty()) {
-            for component in place.nodes.iter().filter_map(|node| self.places.nearest(*node)) {
-                rules.entry(component.key.dev).or_default().extend(&place.rules);
+            let mut devices: Vec<u32> = Vec::new();
+            for node in &place.nodes {
+                devices.extend(self.places.way_up(*node).map(|component| component.key.dev));
+            }
+            devices.sort_unstable();
+            devices.dedup();
+            for device in devices {
+                rules.entry(device).or_default().extend(&place.rules);
             }
         }
         for (path, component) in &self.places.mounts {

@@ -21,9 +21,22 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct World {
     inodes: Vec<Inode>,
-    /// Mount point (a path in the tree above it) → the directory that is seen there.
-    mounts: BTreeMap<Vec<u8>, usize>,
+    /// Mount point → what is mounted there.
+    mounts: BTreeMap<Point, Mount>,
+    /// How many mounts there ever were; the first is that of the root directory.
+    mounted: usize,
     asked: usize,
+}
+
+/// A directory as one mount shows it: its number, and the directory's inode.
+type Point = (usize, usize);
+
+#[derive(Clone, Debug)]
+struct Mount {
+    number: usize,
+    path: Vec<u8>,
+    /// The directory that is seen there.
+    root: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -47,11 +60,12 @@ enum Body {
 /// One step of a way: a name, and the inode that stands there.
 type Step = (Vec<u8>, usize);
 
-/// One filesystem's part of a way.
+/// One mount's part of a way.
 struct Part<'p> {
+    mount: usize,
     /// From the filesystem's root, which has no name, to the object or a mount point.
     steps: Vec<Step>,
-    /// The names that follow beyond that mount point.
+    /// The names that follow beyond that mount point, up to the next one.
     beyond: Vec<&'p [u8]>,
 }
 
@@ -65,7 +79,7 @@ impl World {
     /// A host with an empty root directory, on ext4.
     pub fn new() -> Self {
         let root = Inode { dev: 1, magic: EXT4, body: Body::empty_directory(ROOT) };
-        Self { inodes: vec![root], mounts: BTreeMap::new(), asked: 0 }
+        Self { inodes: vec![root], mounts: BTreeMap::new(), mounted: 1, asked: 0 }
     }
 
     /// Makes a directory, and those above it; `false` if something else is in the way.
@@ -137,32 +151,33 @@ impl World {
 
     /// Shows one directory at another.
     pub fn bind(&mut self, from: &[u8], to: &[u8]) -> bool {
-        let (Some(from), Some(over)) = (self.inode_at(from), self.inode_at(to)) else {
-            return false;
-        };
-        if !self.is_directory(from) || !self.is_directory(over) || to == b"/" {
-            return false;
+        match self.inode_at(from) {
+            Some(from) if self.is_directory(from) => self.attach(from, to),
+            _ => false,
         }
-        self.mounts.insert(to.to_vec(), from);
-        true
     }
 
     /// Mounts an empty filesystem on a directory.
     pub fn mount(&mut self, to: &[u8]) -> bool {
-        if to == b"/" || !self.inode_at(to).is_some_and(|inode| self.is_directory(inode)) {
-            return false;
-        }
         let root = self.inodes.len();
         let dev = u32::try_from(root + 2).unwrap_or(u32::MAX);
         self.inodes.push(Inode { dev, magic: TMPFS, body: Body::empty_directory(root) });
-        self.mounts.insert(to.to_vec(), root);
-        true
+        self.attach(root, to)
+    }
+
+    /// Takes away what was mounted last on a directory; `false` if something is mounted beneath.
+    pub fn unmount(&mut self, path: &[u8]) -> bool {
+        let Some((number, _)) = self.point(path) else { return false };
+        let busy = self.mounts.keys().any(|(on, _)| *on == number);
+        let is_this = |mount: &Mount| mount.number == number && mount.path == path;
+        let point = self.mounts.iter().find(|(_, mount)| is_this(mount)).map(|(point, _)| *point);
+        !busy && point.is_some_and(|point| self.mounts.remove(&point).is_some())
     }
 
     /// Every path of every file, with what it leads to; links are not followed.
     pub fn files(&self) -> Vec<(Vec<u8>, InodeKey)> {
         let mut files = Vec::new();
-        self.collect(&mut Vec::new(), ROOT, &mut files);
+        self.collect(&mut Vec::new(), (0, ROOT), &mut files);
         files
     }
 
@@ -171,11 +186,24 @@ impl World {
         self.asked
     }
 
-    fn collect(&self, path: &mut Vec<u8>, inode: usize, files: &mut Vec<(Vec<u8>, InodeKey)>) {
+    fn attach(&mut self, root: usize, to: &[u8]) -> bool {
+        let Some(on) = self.point(to).filter(|(_, inode)| self.is_directory(*inode)) else {
+            return false;
+        };
+        if to == b"/" {
+            return false;
+        }
+        self.mounts.insert(on, Mount { number: self.mounted, path: to.to_vec(), root });
+        self.mounted += 1;
+        true
+    }
+
+    fn collect(&self, path: &mut Vec<u8>, at: Point, files: &mut Vec<(Vec<u8>, InodeKey)>) {
         // A bind mount of a directory above itself shows itself without an end.
         if components(path).count() > DEEPEST {
             return;
         }
+        let (mount, inode) = at;
         match self.inodes.get(inode).map(|inode| &inode.body) {
             Some(Body::File) => files.push((path.clone(), self.key(inode))),
             Some(Body::Directory { entries, .. }) => {
@@ -183,7 +211,10 @@ impl World {
                     let length = path.len();
                     path.push(b'/');
                     path.extend_from_slice(name);
-                    let there = self.mounts.get(path.as_slice()).copied().unwrap_or(*entry);
+                    let mut there = (mount, *entry);
+                    while let Some(mount) = self.mounts.get(&there) {
+                        there = (mount.number, mount.root);
+                    }
                     self.collect(path, there, files);
                     path.truncate(length);
                 }
@@ -226,7 +257,7 @@ impl World {
 
     /// The directory that a path is in, and its last name; mount points cannot be replaced.
     fn parent<'p>(&self, path: &'p [u8]) -> Option<(usize, &'p [u8])> {
-        if self.mounts.keys().any(|mount| mount.starts_with(path)) {
+        if self.mounts.values().any(|mount| mount.path.starts_with(path)) {
             return None;
         }
         let at = path.iter().rposition(|byte| *byte == b'/')?;
@@ -236,27 +267,34 @@ impl World {
 
     /// What stands at a path, links not followed, mounts crossed.
     fn inode_at(&self, path: &[u8]) -> Option<usize> {
-        self.way(path)?.last()?.steps.last().map(|(_, inode)| *inode)
+        self.point(path).map(|(_, inode)| inode)
     }
 
-    /// The way to a path: a part for each filesystem on it, the outermost first.
+    fn point(&self, path: &[u8]) -> Option<Point> {
+        let way = self.way(path)?;
+        let part = way.last()?;
+        part.steps.last().map(|(_, inode)| (part.mount, *inode))
+    }
+
+    /// The way to a path: a part for each mount on it, the outermost first.
     fn way<'p>(&self, path: &'p [u8]) -> Option<Vec<Part<'p>>> {
-        let names: Vec<&[u8]> = components(path).collect();
-        let mut way = vec![Part { steps: vec![(Vec::new(), ROOT)], beyond: names.clone() }];
-        let mut at = Vec::new();
-        for (number, name) in names.iter().enumerate() {
+        let mut way = vec![Part { mount: 0, steps: vec![(Vec::new(), ROOT)], beyond: Vec::new() }];
+        for name in components(path) {
             let part = way.last_mut()?;
             let (_, inode) = part.steps.last()?;
             let Body::Directory { entries, .. } = &self.inodes.get(*inode)?.body else {
                 return None;
             };
-            part.steps.push((name.to_vec(), *entries.get(*name)?));
-            part.beyond = names.get(number + 1..)?.to_vec();
-            at.push(b'/');
-            at.extend_from_slice(name);
-            if let Some(mounted) = self.mounts.get(&at) {
-                let beyond = part.beyond.clone();
-                way.push(Part { steps: self.way_to_directory(*mounted), beyond });
+            let inode = *entries.get(name)?;
+            part.steps.push((name.to_vec(), inode));
+            let mut point = (part.mount, inode);
+            if let Some(outer) = way.iter_mut().rev().nth(1) {
+                outer.beyond.push(name);
+            }
+            while let Some(mount) = self.mounts.get(&point) {
+                let steps = self.way_to_directory(mount.root);
+                way.push(Part { mount: mount.number, steps, beyond: Vec::new() });
+                point = (mount.number, mount.root);
             }
         }
         Some(way)
@@ -314,7 +352,7 @@ impl Host for World {
     }
 
     fn mounts(&mut self) -> Result<Vec<Vec<u8>>, HostError> {
-        Ok(self.mounts.keys().cloned().collect())
+        Ok(self.mounts.values().map(|mount| mount.path.clone()).collect())
     }
 }
 
@@ -412,8 +450,6 @@ struct Bound {
     rows: Vec<ObjectRow>,
     /// Whether a name led to a label, and not the inode alone.
     by_name: bool,
-    /// Whether it lies beyond a mount point.
-    beyond: bool,
 }
 
 impl Walk<'_> {
@@ -421,30 +457,13 @@ impl Walk<'_> {
     /// filesystem that it is mounted on.
     fn labels(&self, way: &[Part<'_>]) -> Vec<u32> {
         let mut labels = Vec::new();
-        for (number, part) in way.iter().enumerate() {
-            let innermost = number + 1 == way.len();
+        for part in way {
             let dev = part.steps.last().map_or(0, |(_, inode)| self.world.key(*inode).dev);
             if self.rows.filesystems.iter().any(|(known, _)| *known == dev) {
-                self.nearest(&self.bind(part), innermost, &mut labels);
+                nearest(&self.bind(part), &mut labels);
             }
         }
         labels
-    }
-
-    fn nearest(&self, bound: &[Bound], innermost: bool, labels: &mut Vec<u32>) {
-        for (above, step) in bound.iter().rev().enumerate() {
-            // What is beyond a mount point counts here by its name alone.
-            let object = above == 0 && (innermost || step.beyond);
-            let own = step.rows.iter().filter(|row| {
-                row.label != 0 && (object || row.flags & generated::AEGIS_ROW_DIRECTORY != 0)
-            });
-            let before = labels.len();
-            labels.extend(own.map(|row| row.label));
-            // What is known by its inode alone was moved or linked: what lies above holds as well.
-            if labels.len() > before && step.by_name {
-                return;
-            }
-        }
     }
 
     /// For each step the rows that speak of it.
@@ -455,11 +474,11 @@ impl Walk<'_> {
             // The root of a filesystem has no name that could be bound.
             let by_name = bound.is_empty() || rows.iter().any(|row| row.label != 0);
             rows.extend(self.objects.get(&self.world.key(*inode)));
-            bound.push(Bound { rows, by_name, beyond: false });
+            bound.push(Bound { rows, by_name });
         }
         for name in &part.beyond {
             let rows = self.named(bound.last(), name);
-            bound.push(Bound { rows, by_name: true, beyond: true });
+            bound.push(Bound { rows, by_name: true });
         }
         bound
     }
@@ -471,6 +490,22 @@ impl Walk<'_> {
             parent.into_iter().flat_map(|parent| &parent.rows).map(|row| row.node).collect();
         let row = |node| self.names.get(&NameKey { node, kind: generated::AEGIS_NAME, hash });
         nodes.into_iter().filter(|node| *node != 0).filter_map(row).copied().collect()
+    }
+}
+
+/// Adds the labels of one part that count.
+fn nearest(bound: &[Bound], labels: &mut Vec<u32>) {
+    for (above, step) in bound.iter().rev().enumerate() {
+        // Where only a part of the way is seen, its end stands for the object.
+        let counts = |row: &&ObjectRow| {
+            row.label != 0 && (above == 0 || row.flags & generated::AEGIS_ROW_DIRECTORY != 0)
+        };
+        let before = labels.len();
+        labels.extend(step.rows.iter().filter(counts).map(|row| row.label));
+        // What is known by its inode alone was moved or linked: what lies above holds as well.
+        if labels.len() > before && step.by_name {
+            return;
+        }
     }
 }
 

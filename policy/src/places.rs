@@ -189,17 +189,16 @@ impl Places {
         }
     }
 
+    /// What stands at a node and at each above it, as far as it is there, the innermost first.
+    pub(crate) fn way_up(&self, node: usize) -> impl Iterator<Item = &Component> {
+        let above = |at: &usize| self.nodes.get(*at).map(|node| node.parent);
+        let nodes = std::iter::successors(Some(node), move |at| above(at).filter(|_| *at != ROOT));
+        nodes.filter_map(|at| self.component(at))
+    }
+
     /// What stands at a node, or at the nearest above it that is there.
-    pub(crate) fn nearest(&self, mut at: usize) -> Option<&Component> {
-        loop {
-            if let Some(component) = self.component(at) {
-                return Some(component);
-            }
-            if at == ROOT {
-                return None;
-            }
-            at = self.nodes.get(at)?.parent;
-        }
+    pub(crate) fn nearest(&self, node: usize) -> Option<&Component> {
+        self.way_up(node).next()
     }
 }
 

@@ -159,6 +159,40 @@ fn the_root_of_a_filesystem_beneath_a_directory_is_bound() {
 }
 
 #[test]
+fn a_filesystem_that_is_mounted_anew_has_the_names_of_the_one_before() {
+    for object in ["/data/m/secret", "/data/m/"] {
+        let mut world = world(&["/data/", "/other/"]);
+        assert!(world.mount(b"/data") && world.make_directory(b"/data/m"));
+        assert!(world.mount(b"/data/m") && world.make_file(b"/data/m/secret"));
+        let (_, rows) = bind(&rules(&[object], &[]), &world);
+        assert!(denied(&rows, &world, "/data/m/secret"));
+
+        // What lies on the mount point while nothing is mounted there.
+        assert!(world.unmount(b"/data/m") && world.make_file(b"/data/m/secret"));
+        assert!(denied(&rows, &world, "/data/m/secret"), "{object}");
+        assert!(world.mount(b"/data/m") && world.make_file(b"/data/m/secret"));
+        assert!(denied(&rows, &world, "/data/m/secret"), "{object}");
+        assert!(world.make_file(b"/other/file") && !denied(&rows, &world, "/other/file"));
+
+        // The same one level up.
+        assert!(world.unmount(b"/data/m") && world.unmount(b"/data"));
+        assert!(world.make_directory(b"/data/m") && world.make_file(b"/data/m/secret"));
+        assert!(denied(&rows, &world, "/data/m/secret"), "{object}");
+    }
+}
+
+#[test]
+fn a_filesystem_that_is_mounted_for_the_first_time_has_the_names_of_its_place() {
+    let mut world = world(&["/data/"]);
+    let (_, rows) = bind(&rules(&["/data/pending/a/secret"], &[]), &world);
+    assert!(world.make_directory(b"/data/pending") && world.mount(b"/data/pending"));
+    assert!(world.make_directory(b"/data/pending/a") && world.make_file(b"/data/pending/a/secret"));
+    assert!(denied(&rows, &world, "/data/pending/a/secret"));
+    assert!(world.make_file(b"/data/pending/a/other"));
+    assert!(!denied(&rows, &world, "/data/pending/a/other"));
+}
+
+#[test]
 fn one_directory_at_two_paths_has_the_names_of_both() {
     let mut world = world(&["/a/", "/b/"]);
     assert!(world.bind(b"/a", b"/b"));
