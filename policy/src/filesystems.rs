@@ -20,11 +20,17 @@ pub fn filesystem(magic: u64) -> Filesystem {
     known.copied().unwrap_or(Filesystem { magic, name: "unknown", weaker: Some(UNKNOWN) })
 }
 
+/// Whether all inodes with this number on such a filesystem have the same key: the roots of
+/// btrfs subvolumes do, so that by inode one would stand for all.
+pub(crate) fn is_ambiguous(magic: u64, ino: u64) -> bool {
+    magic == BTRFS && ino == BTRFS_SUBVOLUME_ROOT
+}
+
 /// All that are known.
 pub const FILESYSTEMS: &[Filesystem] = &[
     enforced(0xef53, "ext4"),
     enforced(0x5846_5342, "xfs"),
-    enforced(0x9123_683e, "btrfs"),
+    enforced(BTRFS, "btrfs"),
     enforced(0x0102_1994, "tmpfs"),
     weaker(
         0x794c_7630,
@@ -64,5 +70,8 @@ const fn enforced(magic: u64, name: &'static str) -> Filesystem {
 const fn weaker(magic: u64, name: &'static str, why: &'static str) -> Filesystem {
     Filesystem { magic, name, weaker: Some(why) }
 }
+
+const BTRFS: u64 = 0x9123_683e;
+const BTRFS_SUBVOLUME_ROOT: u64 = 256;
 
 const UNKNOWN: &str = "nothing is known about this filesystem";

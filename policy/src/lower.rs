@@ -148,11 +148,15 @@ impl Lowering<'_> {
     fn objects(&mut self) -> Result<Vec<(InodeKey, ObjectRow)>, LowerError> {
         let mut drafts: BTreeMap<Order, Draft> = BTreeMap::new();
         for number in 0..self.places.nodes.len() {
-            if let Some(component) = self.places.component(number) {
+            if let Some(component) = self.places.by_inode(number) {
                 self.add(drafts.entry(Order::of(component.key)).or_default(), number);
             }
         }
+        // What is mounted is also beneath the place where it is mounted.
         for (path, component) in &self.places.mounts {
+            if component.is_ambiguous() {
+                continue;
+            }
             let rules = self.folding.beneath(self.places, path);
             let draft = drafts.entry(Order::of(component.key)).or_default();
             draft.add(&rules, component.kind == Kind::Directory);

@@ -43,6 +43,8 @@ struct Mount {
 struct Inode {
     dev: u32,
     magic: u64,
+    /// Whether it has the number that all such have.
+    is_subvolume: bool,
     body: Body,
 }
 
@@ -78,7 +80,8 @@ impl Default for World {
 impl World {
     /// A host with an empty root directory, on ext4.
     pub fn new() -> Self {
-        let root = Inode { dev: 1, magic: EXT4, body: Body::empty_directory(ROOT) };
+        let root =
+            Inode { dev: 1, magic: EXT4, is_subvolume: false, body: Body::empty_directory(ROOT) };
         Self { inodes: vec![root], mounts: BTreeMap::new(), mounted: 1, asked: 0 }
     }
 
@@ -161,7 +164,12 @@ impl World {
     pub fn mount(&mut self, to: &[u8]) -> bool {
         let root = self.inodes.len();
         let dev = u32::try_from(root + 2).unwrap_or(u32::MAX);
-        self.inodes.push(Inode { dev, magic: TMPFS, body: Body::empty_directory(root) });
+        self.inodes.push(Inode {
+            dev,
+            magic: TMPFS,
+            is_subvolume: false,
+            body: Body::empty_directory(root),
+        });
         self.attach(root, to)
     }
 
@@ -172,6 +180,25 @@ impl World {
         let is_this = |mount: &Mount| mount.number == number && mount.path == path;
         let point = self.mounts.iter().find(|(_, mount)| is_this(mount)).map(|(point, _)| *point);
         !busy && point.is_some_and(|point| self.mounts.remove(&point).is_some())
+    }
+
+    /// Mounts a btrfs on a directory: its root is a subvolume.
+    pub fn mount_btrfs(&mut self, to: &[u8]) -> bool {
+        let mounted = self.mount(to);
+        if let Some(root) = self.inodes.last_mut().filter(|_| mounted) {
+            root.magic = BTRFS;
+            root.is_subvolume = true;
+        }
+        mounted
+    }
+
+    /// Makes a directory that is a subvolume of the btrfs above it.
+    pub fn make_subvolume(&mut self, path: &[u8]) -> bool {
+        let fresh = self.inode_at(path).is_none() && self.make_directory(path);
+        if let Some(root) = self.inodes.last_mut().filter(|inode| fresh && inode.magic == BTRFS) {
+            root.is_subvolume = true;
+        }
+        fresh
     }
 
     /// Every path of every file, with what it leads to; links are not followed.
@@ -234,7 +261,7 @@ impl World {
     fn fresh(&mut self, beside: usize, body: Body) -> usize {
         let (dev, magic) =
             self.inodes.get(beside).map_or((1, EXT4), |inode| (inode.dev, inode.magic));
-        self.inodes.push(Inode { dev, magic, body });
+        self.inodes.push(Inode { dev, magic, is_subvolume: false, body });
         self.inodes.len() - 1
     }
 
@@ -325,8 +352,11 @@ impl World {
     }
 
     fn key(&self, inode: usize) -> InodeKey {
-        let dev = self.inodes.get(inode).map_or(0, |inode| inode.dev);
-        InodeKey { ino: inode as u64 + 2, dev, generation: 7 }
+        let Some(Inode { dev, is_subvolume, .. }) = self.inodes.get(inode) else {
+            return InodeKey { ino: 0, dev: 0, generation: 0 };
+        };
+        let ino = if *is_subvolume { SUBVOLUME } else { FIRST_INO + inode as u64 };
+        InodeKey { ino, dev: *dev, generation: 7 }
     }
 }
 
@@ -512,4 +542,7 @@ fn nearest(bound: &[Bound], labels: &mut Vec<u32>) {
 const ROOT: usize = 0;
 const DEEPEST: usize = 6;
 const EXT4: u64 = 0xef53;
+const BTRFS: u64 = 0x9123_683e;
+const SUBVOLUME: u64 = 256;
+const FIRST_INO: u64 = 257;
 const TMPFS: u64 = 0x0102_1994;

@@ -189,6 +189,13 @@ impl Places {
         }
     }
 
+    /// What stands at a node, if its inode tells it from everything else.
+    ///
+    /// `/` is where every walk ends, so it is bound whatever its inode is.
+    pub(crate) fn by_inode(&self, at: usize) -> Option<&Component> {
+        self.component(at).filter(|component| at == ROOT || !component.is_ambiguous())
+    }
+
     /// What stands at a node and at each above it, as far as it is there, the innermost first.
     pub(crate) fn way_up(&self, node: usize) -> impl Iterator<Item = &Component> {
         let above = |at: &usize| self.nodes.get(*at).map(|node| node.parent);

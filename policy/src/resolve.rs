@@ -11,7 +11,7 @@ use std::{collections::VecDeque, error::Error};
 use aegis_abi::InodeKey;
 
 use crate::{
-    Object, ObjectState, Places, Ruleset, escape, limits,
+    Object, ObjectState, Places, Ruleset, escape, filesystems, limits,
     names::components,
     places::{ROOT, Seen},
 };
@@ -61,6 +61,13 @@ pub struct Component {
     pub case_insensitive: bool,
     /// `super_block.s_magic` of its filesystem.
     pub magic: u64,
+}
+
+impl Component {
+    /// Whether other inodes have the same key, so that only its names can tell what it is.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        filesystems::is_ambiguous(self.magic, self.key.ino)
+    }
 }
 
 /// What an inode is.
@@ -126,6 +133,7 @@ impl Resolver<'_> {
         if component.is_some_and(|component| component.kind == Kind::Other) {
             weaker.push(ANOTHER_NODE);
         }
+        weaker.extend(self.subvolume(way.end));
 
         let mut nodes = way.by_name;
         nodes.retain(|node| *node != way.end);
@@ -247,6 +255,17 @@ impl Resolver<'_> {
             weaker.push(ONE_SPELLING);
         }
         Ok(())
+    }
+
+    /// What a root of a btrfs subvolume, as the object or as the directory that holds it, costs.
+    fn subvolume(&self, end: usize) -> Option<&'static str> {
+        let by_name_alone =
+            |at| self.places.component(at).is_some() && self.places.by_inode(at).is_none();
+        if by_name_alone(end) {
+            return Some(SUBVOLUME);
+        }
+        let parent = self.places.nodes.get(end)?.parent;
+        by_name_alone(parent).then_some(IN_SUBVOLUME)
     }
 
     /// The first node on the way that is not there.
@@ -401,6 +420,12 @@ pub enum ObjectFault {
 }
 
 const ANOTHER_NODE: &str = "a device, socket or pipe: what it leads to can have other nodes";
+
+const SUBVOLUME: &str = "the root of a btrfs subvolume has no inode of its own: it is bound by its \
+                         path alone, and not where it is mounted elsewhere";
+
+const IN_SUBVOLUME: &str = "the root of a btrfs subvolume has no inode of its own: what takes this \
+                            name there later is not bound where it is mounted elsewhere";
 
 const ONE_SPELLING: &str =
     "its directory does not tell upper from lower case: replaced, it is bound in one spelling only";

@@ -29,7 +29,7 @@ impl Same {
         let mut directories: HashMap<InodeKey, usize> = HashMap::new();
         let mut pairs: Vec<(usize, usize)> = Vec::new();
         for number in 0..places.nodes.len() {
-            let component = places.component(number);
+            let component = places.by_inode(number);
             if let Some(directory) = component.filter(|found| found.kind == Kind::Directory) {
                 let first = *directories.entry(directory.key).or_insert(number);
                 pairs.push((first, number));
@@ -134,7 +134,7 @@ impl Twins {
         let mut directories: HashMap<InodeKey, usize> = HashMap::new();
         for number in 0..places.nodes.len() {
             twins.entry(same.first(number)).or_default().push(number);
-            if let Some(component) = places.component(number) {
+            if let Some(component) = places.by_inode(number) {
                 directories.insert(component.key, same.first(number));
             }
         }

@@ -193,6 +193,32 @@ fn a_filesystem_that_is_mounted_for_the_first_time_has_the_names_of_its_place() 
 }
 
 #[test]
+fn one_btrfs_subvolume_does_not_stand_for_another() {
+    let mut world = world(&["/btrfs/", "/elsewhere/"]);
+    assert!(world.mount_btrfs(b"/btrfs"));
+    for path in ["/btrfs/one", "/btrfs/two", "/btrfs/three"] {
+        assert!(world.make_subvolume(path.as_bytes()));
+        assert!(world.make_file(format!("{path}/file").as_bytes()));
+        assert!(world.make_file(format!("{path}/key").as_bytes()));
+    }
+    let ruleset = rules(&["/btrfs/one/", "/btrfs/two/key"], &[]);
+    let (places, rows) = bind(&ruleset, &world);
+    assert!(denied(&rows, &world, "/btrfs/one/file") && denied(&rows, &world, "/btrfs/two/key"));
+    for path in ["/btrfs/two/file", "/btrfs/three/file", "/btrfs/three/key"] {
+        assert!(!denied(&rows, &world, path), "{path}");
+    }
+    assert!(world.make_file(b"/btrfs/two/key") && denied(&rows, &world, "/btrfs/two/key"));
+    for place in places.iter().filter(|place| place.object.path.starts_with(b"/btrfs")) {
+        let [why] = place.weaker.as_slice() else { panic!("{place:?}") };
+        assert!(why.contains("btrfs subvolume"), "{why}");
+    }
+
+    // As it says: elsewhere the subvolume is not found by its path.
+    assert!(world.bind(b"/btrfs/one", b"/elsewhere"));
+    assert!(!denied(&rows, &world, "/elsewhere/file"));
+}
+
+#[test]
 fn one_directory_at_two_paths_has_the_names_of_both() {
     let mut world = world(&["/a/", "/b/"]);
     assert!(world.bind(b"/a", b"/b"));
