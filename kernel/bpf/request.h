@@ -106,28 +106,34 @@ static __always_inline u32 filesystem_label(u32 slot, u32 dev)
 __noinline u64 weigh_mounts(u32 slot, u64 question, u64 mount_number, u64 bottom, u64 answer)
 {
 	struct aegis_generation *generation;
+	u64 place_number = 0, below = 0;
 
 	for (int i = 0; i < AEGIS_MOUNTS_MAX; i++) {
 		struct mount *mount = (void *)mount_number;
 		u64 above = number_of(FIELD(false, mount, mnt_parent));
+		u64 root = number_of(FIELD(false, mount, mnt.mnt_root));
 		struct dentry *place = FIELD(false, mount, mnt_mountpoint);
 		struct super_block *super;
 		u32 strictest;
 
 		if (above == mount_number)
 			return answer; /* the root of the mount namespace */
+		/* Stacked on the root of another: what lies on the topmost goes on below both. */
+		if (place_number != root) {
+			bottom = place_number ? place_number : bottom;
+			below = root;
+		}
 		super = FIELD(false, place, d_sb);
 		strictest = filesystem_label(slot, FIELD(false, super, s_dev));
 		if (strictest) {
-			u64 root = number_of(FIELD(false, mount, mnt.mnt_root));
-			found labels = climb(slot, number_of(place), above, root, bottom);
+			found labels = climb(slot, number_of(place), above, below, bottom);
 
 			if (labels)
 				answer = weigh_found(slot, question, labels, strictest, answer);
 			if (is_denied(answer))
 				return answer;
 		}
-		bottom = number_of(place);
+		place_number = number_of(place);
 		mount_number = above;
 	}
 	/* More mounts than are followed: any rule that there is may hold. */
