@@ -13,7 +13,7 @@ use crate::{
     output::{Answer, plural},
     posture::Reason,
     proof::Proof,
-    reach::{self, Unreachable},
+    reach::{self, Reach},
     state::{StoredSet, hex},
     steps,
 };
@@ -41,7 +41,8 @@ pub(crate) struct Objects {
     pub(crate) pending: Vec<Pending>,
     pub(crate) weaker: Vec<Weaker>,
     pub(crate) via_symlink: Vec<ViaSymlink>,
-    pub(crate) unreachable: Vec<Unreachable>,
+    #[serde(flatten)]
+    pub(crate) reach: Reach,
 }
 
 #[derive(Debug, Serialize)]
@@ -104,7 +105,7 @@ impl Objects {
                     .push(ViaSymlink { object, canonical: escape(&place.canonical) });
             }
         }
-        objects.unreachable = reach::unreachable(ruleset, places, all);
+        objects.reach = reach::unreachable(ruleset, places, all);
         objects
     }
 }
@@ -229,7 +230,7 @@ impl Report {
             objects.pending.len(),
             objects.weaker.len(),
             objects.via_symlink.len(),
-            objects.unreachable.len()
+            objects.reach.unreachable.len()
         ));
         some(lines, "pending", &objects.pending, |pending| {
             format!("{}: {} is not there yet", pending.object, pending.missing)
@@ -240,7 +241,13 @@ impl Report {
         some(lines, "symlink", &objects.via_symlink, |via| {
             format!("{} leads to {}", via.object, via.canonical)
         });
-        some(lines, "unseen", &objects.unreachable, reach::line);
+        some(lines, "unseen", &objects.reach.unreachable, reach::line);
+        if self.objects.reach.not_asked > 0 {
+            lines.push(format!(
+                "  unseen    {} not asked, or not for all: FUSE or a network may serve their files",
+                processes(self.objects.reach.not_asked)
+            ));
+        }
         some(lines, "workload", &self.workloads, |workload| {
             let now = if workload.cgroups.is_empty() {
                 "pending: covered from its first process".to_owned()
