@@ -5,6 +5,8 @@
 //! Nothing decides by the new generation until the flip, which is one store; and there is no flip
 //! before the new generation has denied, for our own scratch cgroup, what it must deny.
 
+mod again;
+
 use std::{
     cell::Cell,
     path::{Path, PathBuf},
@@ -17,7 +19,8 @@ use anyhow::Context as _;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::{
-    cgroups::{self, Own},
+    bindings::{self, Bindings, Names, Remembering},
+    cgroups::{self, Cgroups, Own},
     context::Context,
     decoder::compile_set,
     event_log::EventLog,
@@ -25,13 +28,15 @@ use crate::{
     files,
     host::ThisHost,
     lock::Lock,
-    posture::{Blocker, Reason, blockers},
+    posture::{Blocker, Reason, blockers, enforces},
     proof::{self, Bench, Proof, ProofFiles},
-    report::{Objects, Report, workloads},
+    report::{Bound, Objects, Report, workloads},
     state::{Change, State, StoredSet, hex},
     steps::{self, Steps},
     time,
 };
+
+use again::Again;
 
 /// A policy that may be applied, and its text.
 #[derive(Clone, Debug)]
@@ -87,6 +92,7 @@ pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<
         own: Own::new(mount),
         files: ProofFiles::new(context),
         before: None,
+        refilled: None,
         _lock: lock,
     };
     let done = attempt.run(&mut steps, &mut undo);
@@ -131,6 +137,8 @@ struct Attempt<'a> {
     files: ProofFiles,
     /// The digest that was active, once that is known to change.
     before: Option<Before>,
+    /// Why the same set is put in force again.
+    refilled: Option<String>,
     _lock: Lock,
 }
 
@@ -151,13 +159,9 @@ impl Attempt<'_> {
             None => StoredSet::default(),
         };
         let wanted = self.wanted(&now)?;
-        if let Some((_, generation)) = &active
-            && wanted.set.digest() == now.set.digest()
-        {
-            return Ok(nothing_to_do(wanted, generation.clone(), self.request.dry_run));
-        }
+        let same = active.as_ref().filter(|_| wanted.set.digest() == now.set.digest());
         self.before = Some(Before {
-            digest: active.map(|(_, generation)| generation.set_digest),
+            digest: active.as_ref().map(|(_, generation)| generation.set_digest),
             after: wanted.set.digest(),
             logged: Cell::new(false),
         });
@@ -174,6 +178,19 @@ impl Attempt<'_> {
                 Kernel::install(&self.context.pins).context("failed to attach the programs")?
             }
         };
+        if !self.request.dry_run {
+            undo.home = self.own.home();
+            undo.cgroups = self.own.make()?;
+            // What is put in force may be about everybody, and this has to go on.
+            self.own.join_exempt().context("failed to join the exempt cgroup")?;
+        }
+        self.files.make()?;
+        if let Some((slot, generation)) = same {
+            match self.again(&kernel, (*slot, generation), &wanted, &ruleset, steps)? {
+                Again::Holds(report) => return Ok(*report),
+                Again::Fill(why) => self.refilled = Some(why),
+            }
+        }
         if self.request.dry_run {
             return self.rehearse(wanted, &ruleset, steps);
         }
@@ -226,19 +243,21 @@ impl Attempt<'_> {
         steps: &mut Steps,
     ) -> anyhow::Result<Report> {
         self.files.make()?;
-        let (places, objects, all) = self.resolve(ruleset, steps)?;
-        lower_with_seed(ruleset, &places)?;
+        let resolved = self.resolve(ruleset, steps)?;
+        steps.next("lower");
+        lower_with_seed(ruleset, &resolved.places)?;
         Ok(Report {
             changed: false,
             dry_run: true,
             generation: None,
-            workloads: workloads(ruleset, &all),
+            workloads: workloads(ruleset, &resolved.cgroups.all),
             set: wanted,
-            objects,
+            objects: resolved.objects,
             reason: None,
             proof: None,
             steps: steps.end().to_vec(),
-            warnings: Vec::new(),
+            refilled: self.refilled.clone(),
+            warnings: resolved.cgroups.warning().into_iter().collect(),
         })
     }
 
@@ -250,12 +269,8 @@ impl Attempt<'_> {
         steps: &mut Steps,
         undo: &mut Undo,
     ) -> anyhow::Result<Report> {
-        undo.home = self.own.home();
-        undo.cgroups = self.own.make()?;
-        // What is put in force may be about everybody, and this has to go on.
-        self.own.join_exempt().context("failed to join the exempt cgroup")?;
-        self.files.make()?;
-        let (places, objects, all) = self.resolve(ruleset, steps)?;
+        let Resolved { places, objects, cgroups, names } = self.resolve(ruleset, steps)?;
+        steps.next("lower");
         let rows = lower_with_seed(ruleset, &places)?;
 
         steps.next("fill");
@@ -270,8 +285,8 @@ impl Attempt<'_> {
         self.state.store(&wanted)?;
 
         steps.next("prove");
-        self.files.renew()?;
         let turn = proof::take_turn(self.context, self.request.command)?;
+        self.files.renew()?;
         let log = EventLog::open(self.context, kernel)?;
         if let Some(log) = &log {
             log.know(generation.number, ruleset);
@@ -295,50 +310,49 @@ impl Attempt<'_> {
         steps.next("prove again");
         let proof = bench.prove(slot, &generation, ruleset);
         demand(&proof, "after it was put in force")?;
-        drop(turn);
 
         steps.next("tidy");
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<String> = cgroups.warning().into_iter().collect();
         let mut warn = |done: anyhow::Result<()>| {
             warnings.extend(done.err().map(|error| format!("{error:#}")));
         };
         warn(proof::record(self.context, &proof));
+        warn(bindings::record(self.context, &Bindings::new(&generation, Some(exempt), names)));
+        drop(turn);
         warn(self.tidy(kernel));
         steps.end();
         warn(self.log("done", None, Some(&generation), steps));
         Ok(Report {
             changed: true,
             dry_run: false,
-            workloads: workloads(ruleset, &all),
+            workloads: workloads(ruleset, &cgroups.all),
             reason: Some(reason(&wanted)),
             generation: Some(generation),
             set: wanted,
             objects,
             proof: Some(proof),
             steps: steps.end().to_vec(),
+            refilled: self.refilled.clone(),
             warnings,
         })
     }
 
-    fn resolve(
-        &self,
-        ruleset: &Ruleset,
-        steps: &mut Steps,
-    ) -> anyhow::Result<(Places, Objects, Vec<cgroups::Cgroup>)> {
+    fn resolve(&self, ruleset: &Ruleset, steps: &mut Steps) -> anyhow::Result<Resolved> {
         steps.next("resolve");
         let resolver = Resolver::new().context("failed to attach the resolver")?;
         let mut host = ThisHost::new(&resolver)?;
-        let places = resolve(ruleset, &mut host).map_err(|errors| unresolved(&errors))?;
+        let mut remembering = Remembering::everything(&mut host)?;
+        let places = resolve(ruleset, &mut remembering).map_err(|errors| unresolved(&errors))?;
+        let names = remembering.names();
         drop(host);
         drop(resolver);
         steps.next("look around");
-        let all = cgroups::all(self.own.mount())?;
-        let objects = Objects::of(ruleset, &places, &all);
+        let cgroups = cgroups::all(self.own.mount());
+        let objects = Objects::of(ruleset, &places, &cgroups.all);
         if self.request.strict {
-            strict(&objects)?;
+            strict(&objects.found)?;
         }
-        steps.next("lower");
-        Ok((places, objects, all))
+        Ok(Resolved { places, objects, cgroups, names })
     }
 
     /// Frees what neither decides nor decided last, and forgets the texts that nothing names.
@@ -382,6 +396,7 @@ impl Attempt<'_> {
             before: before.digest.map(|digest| hex(&digest)),
             after: Some(hex(&before.after)),
             generation: generation.map(|generation| generation.number),
+            refilled: self.refilled.as_deref(),
             error,
             steps: steps::json(&taken),
         })
@@ -396,6 +411,14 @@ impl Attempt<'_> {
             drop(self.log("undone", Some(format!("{error:#}")), None, steps));
         }
     }
+}
+
+/// What was found on this host.
+struct Resolved {
+    places: Places,
+    objects: Objects,
+    cgroups: Cgroups,
+    names: Names,
 }
 
 /// What has to be taken back if this fails.
@@ -526,21 +549,6 @@ fn no_such_policy(name: &str, now: &StoredSet) -> Refusal {
     Refusal::new("NO_SUCH_POLICY", format!("no policy {name} is in force")).hint(hint)
 }
 
-fn nothing_to_do(set: StoredSet, generation: Generation, dry_run: bool) -> Report {
-    Report {
-        changed: false,
-        dry_run,
-        generation: Some(generation),
-        set,
-        objects: Objects::default(),
-        workloads: Vec::new(),
-        reason: None,
-        proof: None,
-        steps: Vec::new(),
-        warnings: Vec::new(),
-    }
-}
-
 fn unresolved(errors: &[ObjectError]) -> Refusal {
     let line = |error: &ObjectError| {
         let mut text = format!("  {error}");
@@ -559,7 +567,7 @@ fn unresolved(errors: &[ObjectError]) -> Refusal {
         .details(details)
 }
 
-fn strict(objects: &Objects) -> Result<(), Refusal> {
+fn strict(objects: &Bound) -> Result<(), Refusal> {
     let pending = objects.pending.iter().map(|pending| {
         format!("  {} is pending: {} is not there", pending.object, pending.missing)
     });
@@ -606,7 +614,7 @@ fn demand(proof: &Proof, when: &str) -> anyhow::Result<()> {
 
 /// The posture of a set that was just proved.
 fn reason(set: &StoredSet) -> Reason {
-    match (set.set.is_empty(), set.set.iter().any(|(_, mode)| mode == Mode::Enforce)) {
+    match (set.set.is_empty(), set.set.iter().any(|(policy, mode)| enforces(policy, mode))) {
         (true, _) => Reason::NoPolicy,
         (false, true) => Reason::Proven,
         (false, false) => Reason::AllAudit,
@@ -647,9 +655,9 @@ mod tests {
     fn strict_takes_neither_pending_nor_weaker_objects() {
         let pending = Pending { object: "/a".to_owned(), missing: "/a".to_owned() };
         let weaker = Weaker { object: "/b".to_owned(), reasons: vec!["not tested"] };
-        assert!(strict(&Objects::default()).is_ok());
-        assert!(strict(&Objects { pending: vec![pending], ..Objects::default() }).is_err());
-        assert!(strict(&Objects { weaker: vec![weaker], ..Objects::default() }).is_err());
+        assert!(strict(&Bound::default()).is_ok());
+        assert!(strict(&Bound { pending: vec![pending], ..Bound::default() }).is_err());
+        assert!(strict(&Bound { weaker: vec![weaker], ..Bound::default() }).is_err());
     }
 
     #[test]

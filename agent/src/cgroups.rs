@@ -3,13 +3,25 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    ffi::CString,
+    fs::{self, File},
+    io::{self, Read as _},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    },
     path::{Path, PathBuf},
 };
 
-use aegis_policy::{BuiltIn, NumberedWorkload};
+use aegis_policy::{BuiltIn, NumberedWorkload, escape};
 use anyhow::Context as _;
+use rustix::{
+    fs::{CWD, Dir, FileType, Mode, OFlags, openat},
+    io::Errno,
+    path::Arg,
+};
+
+use crate::output::plural;
 
 /// One cgroup.
 #[derive(Clone, Debug)]
@@ -31,31 +43,89 @@ pub(crate) struct Present {
     pub(crate) processes: Vec<u32>,
 }
 
-/// Every cgroup below a mount of the hierarchy, parents first.
-pub(crate) fn all(mount: &Path) -> anyhow::Result<Vec<Cgroup>> {
-    let mut found = Vec::new();
-    let mut waiting = vec![mount.to_owned()];
-    while let Some(directory) = waiting.pop() {
-        match look(mount, &directory) {
-            Ok((cgroup, mut below)) => {
-                found.push(cgroup);
-                waiting.append(&mut below);
-            }
-            // Gone since its parent was listed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && directory != mount => {}
-            Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("failed to list the cgroup {}", directory.display()));
-            }
+/// Every cgroup that could be listed.
+#[derive(Debug, Default)]
+pub(crate) struct Cgroups {
+    /// Parents first.
+    pub(crate) all: Vec<Cgroup>,
+    /// How many could not be listed, with what is below them.
+    skipped: usize,
+    /// The first of these, and why.
+    first: Option<(Vec<u8>, Errno)>,
+}
+
+/// Every cgroup below a mount of the hierarchy.
+///
+/// Whoever has a cgroup delegated makes trees that are deeper than a path can be long: so names are
+/// opened one by one, and what cannot be listed is left out.
+pub(crate) fn all(mount: &Path) -> Cgroups {
+    let mut found = Cgroups::default();
+    match open_directory(CWD, mount) {
+        Ok(open) => walk(open, &mut found),
+        Err(error) => found.skip(b"/".to_vec(), error),
+    }
+    found
+}
+
+impl Cgroups {
+    /// What was left out, in a line.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let (path, error) = self.first.as_ref()?;
+        Some(format!(
+            "{} could not be listed, and what is below is not counted; the first is {}: {error}",
+            plural(self.skipped, "cgroup"),
+            escape(path)
+        ))
+    }
+
+    fn skip(&mut self, path: Vec<u8>, error: Errno) {
+        // Gone since it was listed.
+        if !matches!(error, Errno::NOENT | Errno::NODEV) {
+            self.skipped += 1;
+            self.first.get_or_insert((path, error));
         }
     }
-    Ok(found)
+}
+
+/// One directory on the present way.
+struct Level {
+    open: OwnedFd,
+    path: Vec<u8>,
+    /// Cgroups in it that are still to be listed.
+    below: Vec<CString>,
+}
+
+fn walk(root: OwnedFd, found: &mut Cgroups) {
+    let mut way = Vec::new();
+    enter(root, b"/".to_vec(), &mut way, found);
+    while let Some(level) = way.last_mut() {
+        let Some(name) = level.below.pop() else {
+            way.pop();
+            continue;
+        };
+        let separator: &[u8] = if level.path == b"/" { b"" } else { b"/" };
+        let path = [level.path.as_slice(), separator, name.to_bytes()].concat();
+        match open_directory(&level.open, &name) {
+            Ok(_) if way.len() >= DEPTH => found.skip(path, Errno::NAMETOOLONG),
+            Ok(open) => enter(open, path, &mut way, found),
+            Err(error) => found.skip(path, error),
+        }
+    }
+}
+
+fn enter(open: OwnedFd, path: Vec<u8>, way: &mut Vec<Level>, found: &mut Cgroups) {
+    match look(&open, &path) {
+        Ok((cgroup, below)) => {
+            found.all.push(cgroup);
+            way.push(Level { open, path, below });
+        }
+        Err(error) => found.skip(path, error),
+    }
 }
 
 /// The path of each cgroup by its number.
 pub(crate) fn paths_by_id(mount: &Path) -> BTreeMap<u64, Vec<u8>> {
-    let all = all(mount).unwrap_or_default();
-    all.into_iter().map(|cgroup| (cgroup.id, cgroup.path)).collect()
+    all(mount).all.into_iter().map(|cgroup| (cgroup.id, cgroup.path)).collect()
 }
 
 /// What of a workload is there.
@@ -113,7 +183,7 @@ impl Own {
             return Ok(false);
         }
         // Innermost first: parents come before children in the list.
-        let mut ours = all(&self.top())?;
+        let mut ours = all(&self.top()).all;
         while let Some(cgroup) = ours.pop() {
             let relative = cgroup.path.strip_prefix(b"/").unwrap_or(&cgroup.path);
             let path = self.top().join(std::ffi::OsStr::from_bytes(relative));
@@ -176,7 +246,7 @@ impl Own {
 fn remove_one(path: &Path, root_processes: &Path) -> io::Result<()> {
     let mut attempts = 0;
     loop {
-        for process in processes(&path.join(PROCESSES))? {
+        for process in processes(&open_directory(CWD, path)?)? {
             match fs::write(root_processes, process.to_string()) {
                 // ESRCH: it ended by itself.
                 Err(error) if error.raw_os_error() != Some(3) => return Err(error),
@@ -199,28 +269,37 @@ fn id(path: &Path) -> anyhow::Result<u64> {
     Ok(metadata.ino())
 }
 
-fn look(mount: &Path, directory: &Path) -> io::Result<(Cgroup, Vec<PathBuf>)> {
-    let id = fs::metadata(directory)?.ino();
+/// One cgroup, and the names of those in it.
+fn look(open: &OwnedFd, path: &[u8]) -> Result<(Cgroup, Vec<CString>), Errno> {
+    let id = rustix::fs::fstat(open)?.st_ino;
     let mut below = Vec::new();
-    for entry in fs::read_dir(directory)? {
+    for entry in Dir::read_from(open)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            below.push(entry.path());
+        let name = entry.file_name();
+        if entry.file_type() == FileType::Directory && !matches!(name.to_bytes(), b"." | b"..") {
+            below.push(name.to_owned());
         }
     }
-    let relative = directory.strip_prefix(mount).unwrap_or(directory);
-    let path = [b"/", relative.as_os_str().as_bytes()].concat();
-    let processes = processes(&directory.join(PROCESSES))?;
-    Ok((Cgroup { path, id, processes }, below))
+    let processes = processes(open)?;
+    Ok((Cgroup { path: path.to_vec(), id, processes }, below))
 }
 
-fn processes(path: &Path) -> io::Result<Vec<u32>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
-        // EOPNOTSUPP: a threaded cgroup, whose processes its domain lists. ENODEV: just removed.
-        Err(error) if matches!(error.raw_os_error(), Some(95 | 19)) => Ok(Vec::new()),
+fn processes(cgroup: &OwnedFd) -> Result<Vec<u32>, Errno> {
+    let failed = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let mut file = File::from(openat(cgroup, PROCESSES, flags, Mode::empty())?);
+    let mut text = String::new();
+    match file.read_to_string(&mut text).map_err(failed) {
+        Ok(_) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
+        // A threaded cgroup, whose processes its domain lists; or one that was just removed.
+        Err(Errno::OPNOTSUPP | Errno::NODEV) => Ok(Vec::new()),
         Err(error) => Err(error),
     }
+}
+
+fn open_directory(parent: impl AsFd, name: impl Arg) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(parent, name, flags, Mode::empty())
 }
 
 fn parent(path: &[u8]) -> &[u8] {
@@ -245,11 +324,44 @@ pub(crate) fn unescape(field: &[u8]) -> Vec<u8> {
 
 const PROCESSES: &str = "cgroup.procs";
 
+/// How deep cgroups are listed: each level is an open file, of which a process has 1024.
+const DEPTH: usize = 200;
+
 #[cfg(test)]
 mod tests {
     use aegis_policy::{CgroupPattern, NamePattern};
 
     use super::*;
+    use crate::files::tests::Scratch;
+
+    /// A directory with a list of processes, as a cgroup has one.
+    fn make(parent: &OwnedFd, name: &str) -> OwnedFd {
+        rustix::fs::mkdirat(parent, name, Mode::RWXU).unwrap();
+        let open = open_directory(parent, name).unwrap();
+        let flags = OFlags::CREATE | OFlags::WRONLY;
+        let list = openat(&open, PROCESSES, flags, Mode::RUSR).unwrap();
+        rustix::io::write(&list, b"7\n").unwrap();
+        open
+    }
+
+    #[test]
+    fn a_tree_deeper_than_a_path_is_long_is_listed_as_far_as_that_goes() {
+        let scratch = Scratch::new();
+        let root = make(&open_directory(CWD, &scratch.0).unwrap(), "mount");
+        make(&root, "beside");
+        let name = "n".repeat(200);
+        let mut deepest = make(&root, "deep");
+        for _ in 0..DEPTH {
+            deepest = make(&deepest, &name);
+        }
+        let found = all(&scratch.0.join("mount"));
+        assert!(found.all.iter().any(|cgroup| cgroup.path == b"/beside"), "{:?}", found.first);
+        assert!(found.all.iter().any(|cgroup| cgroup.path.len() > 4096));
+        assert!(found.all.iter().all(|cgroup| cgroup.processes == [7]));
+        assert_eq!(found.all.len(), DEPTH + 1);
+        let warning = found.warning().unwrap();
+        assert!(warning.starts_with("1 cgroup could not be listed"), "{warning}");
+    }
 
     #[test]
     fn a_workload_is_counted_once_where_cgroups_are_nested() {

@@ -41,6 +41,11 @@ impl Context {
         self.run.join("proof.json")
     }
 
+    /// Where it is written down what objects were bound to.
+    pub(crate) fn bindings(&self) -> PathBuf {
+        self.run.join("bindings.json")
+    }
+
     /// The lock of commands that change something.
     pub(crate) fn lock(&self) -> PathBuf {
         self.run.join("lock")

@@ -4,6 +4,7 @@
 //! ```text
 //!   commands/   one verb, one file
 //!   apply       verify → compile → attach → resolve → fill → prove → flip → prove → record
+//!   bindings    what stood on the ways to objects, and whether it still does
 //!   posture     facts and proof → what this node really does; pure
 //! ```
 //!
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod bindings;
 mod cgroups;
 mod cli;
 mod commands;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What this node really does: a pure function of what was seen.
 //!
-//! [`Reason::answer`] is the one table of reason codes, [`blockers`] the one list of what keeps a host
+//! [`Reason::meaning`] is the one table of reason codes, [`blockers`] the one list of what keeps a host
 //! from enforcing. Nothing here looks at anything.
 
 use aegis_kernel::probe::{Facts, LsmProgram};
+use aegis_policy::{Mode, Policy, RuleAction};
 use serde::Serialize;
 
 /// What a node does, in one word.
@@ -48,6 +49,7 @@ pub(crate) enum Reason {
     ProofFailed,
     DeniedByOther,
     ProofMissing,
+    ObjectsMoved,
 }
 
 /// What follows from a reason: one line of the table.
@@ -93,8 +95,8 @@ impl Reason {
                 Audit,
                 false,
                 0,
-                "all policies are applied in mode audit: they report and deny nothing",
-                "apply them with `--mode enforce`",
+                "no policy in mode enforce has a deny rule: they report and deny nothing",
+                "to deny, apply policies that have deny rules with `--mode enforce`",
             ),
             Self::NotAttached => line(
                 "NOT_ATTACHED",
@@ -184,12 +186,20 @@ impl Reason {
                 "no proof could be made now, and the last is older than five minutes",
                 "see why it could not run, below `proof`",
             ),
+            Self::ObjectsMoved => line(
+                "OBJECTS_MOVED",
+                Degraded,
+                true,
+                1,
+                "a link or a mount on the way to an object leads elsewhere than when it was bound",
+                "`aegisbpf apply` again: the same policies are then bound to what is there now",
+            ),
         }
     }
 
     /// All of them, for the tests and the documents.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Proven,
         Self::AllAudit,
         Self::NotAttached,
@@ -203,6 +213,7 @@ impl Reason {
         Self::ProofFailed,
         Self::DeniedByOther,
         Self::ProofMissing,
+        Self::ObjectsMoved,
     ];
 }
 
@@ -231,7 +242,10 @@ pub(crate) enum Active {
     Unknown,
     Set {
         policies: usize,
+        /// Those in mode enforce that have a rule which denies.
         enforcing: usize,
+        /// Whether objects are elsewhere than they were bound.
+        moved: bool,
         proof: Standing,
     },
 }
@@ -269,9 +283,15 @@ pub(crate) const fn posture(seen: &Seen) -> Reason {
         Active::Set { proof: Standing::Failed, .. } => Reason::ProofFailed,
         Active::Set { proof: Standing::DeniedByOther, .. } => Reason::DeniedByOther,
         Active::Set { proof: Standing::Missing, .. } => Reason::ProofMissing,
+        Active::Set { moved: true, .. } => Reason::ObjectsMoved,
         Active::Set { enforcing: 0, .. } => Reason::AllAudit,
         Active::Set { .. } => Reason::Proven,
     }
+}
+
+/// Whether a policy denies anything.
+pub(crate) fn enforces(policy: &Policy, mode: Mode) -> bool {
+    mode == Mode::Enforce && policy.rules.iter().any(|rule| rule.action == RuleAction::Deny)
 }
 
 /// One thing that keeps a host from enforcing.
@@ -402,17 +422,22 @@ mod tests {
     use std::{collections::BTreeSet, path::PathBuf};
 
     use aegis_kernel::Error;
+    use aegis_policy::Source;
 
     use super::*;
 
-    const GOOD: Active = Active::Set { policies: 2, enforcing: 1, proof: Standing::Passed };
+    const GOOD: Active = set(2, 1, false);
+
+    const fn set(policies: usize, enforcing: usize, moved: bool) -> Active {
+        Active::Set { policies, enforcing, moved, proof: Standing::Passed }
+    }
 
     fn programs(active: Active) -> Seen {
         Seen { root: true, blocked: false, attached: Attached::Programs { hooks: true, active } }
     }
 
     fn proof(proof: Standing) -> Seen {
-        programs(Active::Set { policies: 1, enforcing: 1, proof })
+        programs(Active::Set { policies: 1, enforcing: 1, moved: false, proof })
     }
 
     /// One sight for each reason.
@@ -420,16 +445,12 @@ mod tests {
         let nothing = Seen { root: true, blocked: true, attached: Attached::Nothing };
         vec![
             (programs(GOOD), Reason::Proven),
-            (
-                programs(Active::Set { policies: 1, enforcing: 0, proof: Standing::Passed }),
-                Reason::AllAudit,
-            ),
+            (programs(set(1, 0, false)), Reason::AllAudit),
+            (programs(set(1, 0, true)), Reason::ObjectsMoved),
+            (programs(set(1, 1, true)), Reason::ObjectsMoved),
             (nothing, Reason::NotAttached),
             (programs(Active::Nothing), Reason::NoGeneration),
-            (
-                programs(Active::Set { policies: 0, enforcing: 0, proof: Standing::Passed }),
-                Reason::NoPolicy,
-            ),
+            (programs(set(0, 0, false)), Reason::NoPolicy),
             (Seen { root: false, ..programs(GOOD) }, Reason::NotRoot),
             (Seen { blocked: true, ..programs(GOOD) }, Reason::HostBlocks),
             (Seen { attached: Attached::Unreadable, ..programs(GOOD) }, Reason::PinsUnreadable),
@@ -476,6 +497,21 @@ mod tests {
             let healthy = matches!(meaning.state, RuntimeState::Enforce | RuntimeState::Audit);
             assert_eq!(meaning.health == 0, healthy, "{}", meaning.code);
         }
+    }
+
+    #[test]
+    fn only_a_deny_rule_in_mode_enforce_enforces() {
+        let policy = |action: &str| {
+            let text = format!(
+                "schema = 1\nname = \"p\"\nversion = 1\n[workloads.w]\ncgroups = [\"/w\"]\n\
+                 [[rules]]\nid = \"r\"\nworkloads = [\"w\"]\naction = \"{action}\"\n\
+                 objects = [\"/x\"]\nreason = \"a test\"\n"
+            );
+            aegis_policy::parse(Source { name: "p", text: &text }).0.unwrap()
+        };
+        assert!(enforces(&policy("deny"), Mode::Enforce));
+        assert!(!enforces(&policy("deny"), Mode::Audit));
+        assert!(!enforces(&policy("audit"), Mode::Enforce));
     }
 
     fn facts() -> Facts {

@@ -30,6 +30,8 @@ pub(crate) struct Report {
     pub(crate) reason: Option<Reason>,
     pub(crate) proof: Option<Proof>,
     pub(crate) steps: Vec<(&'static str, Duration)>,
+    /// Why a set that was in force already was put in force again.
+    pub(crate) refilled: Option<String>,
     /// What went wrong after everything was in force, and takes nothing back.
     pub(crate) warnings: Vec<String>,
 }
@@ -37,12 +39,19 @@ pub(crate) struct Report {
 /// How objects are bound.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Objects {
+    #[serde(flatten)]
+    pub(crate) found: Bound,
+    #[serde(flatten)]
+    pub(crate) reach: Reach,
+}
+
+/// What resolving found.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Bound {
     pub(crate) bound: usize,
     pub(crate) pending: Vec<Pending>,
     pub(crate) weaker: Vec<Weaker>,
     pub(crate) via_symlink: Vec<ViaSymlink>,
-    #[serde(flatten)]
-    pub(crate) reach: Reach,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,8 +86,15 @@ pub(crate) struct Workload {
 }
 
 impl Objects {
-    /// What resolving found.
+    /// What resolving found, and who cannot see it.
     pub(crate) fn of(ruleset: &Ruleset, places: &Places, all: &[Cgroup]) -> Self {
+        let reach = reach::unreachable(ruleset, places, all);
+        Self { found: Bound::of(ruleset, places), reach }
+    }
+}
+
+impl Bound {
+    pub(crate) fn of(ruleset: &Ruleset, places: &Places) -> Self {
         let mut objects = Self::default();
         let of_operators = |place: &&Place| {
             let numbers = place.rules.iter().chain(&place.excepted_by);
@@ -105,8 +121,19 @@ impl Objects {
                     .push(ViaSymlink { object, canonical: escape(&place.canonical) });
             }
         }
-        objects.reach = reach::unreachable(ruleset, places, all);
         objects
+    }
+
+    /// Objects on which a rule is worth less, a line each.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let pending = self.pending.iter().map(|pending| {
+            format!("{} is pending: {} is not there yet", pending.object, pending.missing)
+        });
+        let weaker = self
+            .weaker
+            .iter()
+            .map(|weaker| format!("{} is weaker: {}", weaker.object, weaker.reasons.join("; ")));
+        pending.chain(weaker).collect()
     }
 }
 
@@ -166,6 +193,7 @@ impl Report {
             "objects": self.objects,
             "workloads": self.workloads,
             "proof": self.proof,
+            "refilled": self.refilled,
             "steps": steps::json(&self.steps),
             "warnings": self.warnings,
         });
@@ -187,6 +215,7 @@ impl Report {
         if self.changed || self.dry_run {
             self.found(&mut lines);
         }
+        lines.extend(self.refilled.iter().map(|why| format!("  anew      {why}")));
         if let Some(proof) = &self.proof {
             let paths: Vec<&str> = proof.paths.iter().map(|path| path.path.as_str()).collect();
             lines.push(format!("  proof     denied {}, each by our own rule", paths.join(", ")));
@@ -223,14 +252,14 @@ impl Report {
     }
 
     fn found(&self, lines: &mut Vec<String>) {
-        let objects = &self.objects;
+        let (objects, unreachable) = (&self.objects.found, &self.objects.reach.unreachable);
         lines.push(format!(
             "  objects   {} bound, {} pending, {} weaker, {} via a symlink, {} unreachable",
             objects.bound,
             objects.pending.len(),
             objects.weaker.len(),
             objects.via_symlink.len(),
-            objects.reach.unreachable.len()
+            unreachable.len()
         ));
         some(lines, "pending", &objects.pending, |pending| {
             format!("{}: {} is not there yet", pending.object, pending.missing)
@@ -241,7 +270,7 @@ impl Report {
         some(lines, "symlink", &objects.via_symlink, |via| {
             format!("{} leads to {}", via.object, via.canonical)
         });
-        some(lines, "unseen", &objects.reach.unreachable, reach::line);
+        some(lines, "unseen", unreachable, reach::line);
         if self.objects.reach.not_asked > 0 {
             lines.push(format!(
                 "  unseen    {} not asked, or not for all: FUSE or a network may serve their files",
@@ -261,7 +290,7 @@ impl Report {
 }
 
 /// The first of many, and how many more there are.
-fn some<T>(lines: &mut Vec<String>, what: &str, all: &[T], line: impl Fn(&T) -> String) {
+pub(crate) fn some<T>(lines: &mut Vec<String>, what: &str, all: &[T], line: impl Fn(&T) -> String) {
     lines.extend(all.iter().take(SHOWN).map(|one| format!("  {what:<9} {}", line(one))));
     if let Some(more) = all.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         lines.push(format!("  {what:<9} and {more} more: see --json"));

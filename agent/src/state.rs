@@ -76,6 +76,8 @@ pub(crate) struct Change<'a> {
     pub(crate) before: Option<String>,
     pub(crate) after: Option<String>,
     pub(crate) generation: Option<u64>,
+    /// Why the set that was in force already was put in force again.
+    pub(crate) refilled: Option<&'a str>,
     /// What it ended with, if it was undone.
     pub(crate) error: Option<String>,
     pub(crate) steps: Value,

@@ -6,17 +6,18 @@ use std::collections::HashMap;
 
 use aegis_abi::{Count, CountKey};
 use aegis_kernel::{Generation, Kernel, Slot, probe::Facts};
-use aegis_policy::{Mode, Ruleset};
+use aegis_policy::Ruleset;
 use anyhow::Context as _;
 
 use crate::{
     apply::active,
+    bindings,
     cgroups::Own,
     context::Context,
     decoder::compile_set,
     event_log::EventLog,
     failure::Refusal,
-    posture::{Active, Attached, Blocker, Reason, Seen, Standing, blockers, posture},
+    posture::{Active, Attached, Blocker, Reason, Seen, Standing, blockers, enforces, posture},
     proof::{self, Bench, Proof, ProofFiles},
     state::{State, StoredSet},
 };
@@ -33,6 +34,10 @@ pub(crate) struct View {
     pub(crate) hooks: Vec<(&'static str, Option<String>)>,
     pub(crate) active: Option<InForce>,
     pub(crate) proof: Option<Proof>,
+    /// What leads elsewhere than when objects were bound.
+    pub(crate) moved: Option<String>,
+    /// What is worth knowing and makes the state no other.
+    pub(crate) warnings: Vec<String>,
     pub(crate) reason: Reason,
 }
 
@@ -72,6 +77,7 @@ pub(crate) fn look(context: &Context) -> anyhow::Result<View> {
                 "failed to look at what is in force: it was replaced {LOOKS} times meanwhile"
             ),
             Some(Attempt::Made(made)) => {
+                view.compare(context);
                 view.decide(context, made);
                 return Ok(view);
             }
@@ -106,6 +112,8 @@ pub(crate) fn look_without_proof(context: &Context) -> anyhow::Result<View> {
         hooks,
         active,
         proof: None,
+        moved: None,
+        warnings: Vec::new(),
         reason: Reason::NotAttached,
     };
     view.reason = posture(&view.seen(Standing::Missing));
@@ -143,6 +151,18 @@ pub(crate) fn in_force(context: &Context) -> anyhow::Result<View> {
 }
 
 impl View {
+    /// Looks whether objects are where they were bound.
+    fn compare(&mut self, context: &Context) {
+        let Some(InForce { generation, texts: Some((stored, ruleset)), .. }) = &self.active else {
+            return;
+        };
+        let unsigned =
+            stored.set.iter().map(|(policy, _)| format!("{} is not signed", policy.name));
+        let compared = bindings::compare(context, generation, ruleset);
+        self.warnings = unsigned.chain(compared.warnings).collect();
+        self.moved = compared.moved;
+    }
+
     /// Takes a fresh proof into account, and writes it down.
     fn decide(&mut self, context: &Context, made: Proof) {
         let last = proof::last(context);
@@ -159,7 +179,12 @@ impl View {
             Some(InForce { texts: None, .. }) => Active::Unknown,
             Some(InForce { texts: Some((stored, _)), .. }) => Active::Set {
                 policies: stored.set.len(),
-                enforcing: stored.set.iter().filter(|(_, mode)| *mode == Mode::Enforce).count(),
+                enforcing: stored
+                    .set
+                    .iter()
+                    .filter(|(policy, mode)| enforces(policy, *mode))
+                    .count(),
+                moved: self.moved.is_some(),
                 proof,
             },
         };

@@ -87,6 +87,7 @@ fn log(context: &Context, command: &str, reason: Option<&str>) -> anyhow::Result
         before: generation.as_ref().map(|generation| hex(&generation.set_digest)),
         after: None,
         generation: generation.as_ref().map(|generation| generation.number),
+        refilled: None,
         error: None,
         steps: json!([]),
     })

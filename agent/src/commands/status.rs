@@ -8,7 +8,7 @@ use crate::{
     context::Context,
     output::{Answer, plural},
     proof::Outcome,
-    report::{self, short},
+    report::{self, short, some},
     state::hex,
     view::{self, View},
 };
@@ -37,6 +37,8 @@ pub(super) fn json(view: &View) -> anyhow::Result<Value> {
         "policies": texts.map_or_else(|| json!([]), |(stored, _)| report::policies(stored)),
         "hooks": view.hooks.iter().map(hook).collect::<Vec<_>>(),
         "unreadable": view.unreadable,
+        "moved": view.moved,
+        "warnings": view.warnings,
         "proof": view.proof,
         "counters": counters(view)?,
         "enforce_capable": view.blockers.is_empty(),
@@ -88,6 +90,8 @@ pub(super) fn text(view: &View) -> anyhow::Result<String> {
     if let Some(proof) = &view.proof {
         lines.push(format!("            tried at {}", proof.time));
     }
+    lines.extend(view.moved.iter().map(|moved| format!("  moved     {moved}")));
+    some(&mut lines, "warning", &view.warnings, String::clone);
     if view.active.is_some() {
         let counters = counters(view)?;
         lines.push(format!(

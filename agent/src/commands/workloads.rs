@@ -18,7 +18,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Answer> {
         Some(active) => {
             let mount = view.facts.cgroup2.as_ref();
             let mount = mount.context("failed to find the cgroup2 hierarchy")?;
-            workloads(&active.known()?.1, &cgroups::all(mount)?)
+            workloads(&active.known()?.1, &cgroups::all(mount).all)
         }
         None => Vec::new(),
     };
