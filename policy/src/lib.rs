@@ -8,11 +8,11 @@
 //! ```
 //!
 //! [`parse`] finds every fault of a text in one go. [`compile`] numbers the rules of a set and
-//! finds out which workloads a cgroup belongs to. [`resolve`] asks a [`Host`] what stands at each
-//! path; it is the only step that asks anybody anything. [`lower`] folds the rules into labels and
+//! finds out which workloads a cgroup belongs to. [`resolve()`] asks a [`Host`] what stands at each
+//! path; it is the only step that asks anybody anything. [`lower()`] folds the rules into labels and
 //! writes the rows that a generation is filled with.
 //!
-//! [`decide`] answers the same question as the kernel, straight from the rules: never from labels
+//! [`decide()`] answers the same question as the kernel, straight from the rules: never from labels
 //! or rows. Tests hold the two against each other.
 //!
 //! Nothing here reads a file, knows a clock or talks to a kernel.

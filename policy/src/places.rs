@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Where the objects of a ruleset are: a tree of names, and what stood at each when it was asked.
 //!
-//! [`resolve`](crate::resolve) makes it with a host; [`Places::as_written`] without one, as if
+//! [`resolve`](crate::resolve()) makes it with a host; [`Places::as_written`] without one, as if
 //! nothing existed yet.
 
 use std::collections::BTreeMap;
