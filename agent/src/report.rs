@@ -268,7 +268,7 @@ impl Report {
             format!("{}: {}", weaker.object, weaker.reasons.join("; "))
         });
         some(lines, "symlink", &objects.via_symlink, |via| {
-            format!("{} leads to {}", via.object, via.canonical)
+            format!("{} leads to {} now; if that changes, apply again", via.object, via.canonical)
         });
         some(lines, "unseen", unreachable, reach::line);
         if self.objects.reach.not_asked > 0 {
