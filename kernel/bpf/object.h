@@ -261,8 +261,7 @@ static __always_inline found walk(const bool direct, struct dentry *dentry, stru
 	return labels | FOUND_INCOMPLETE; /* deeper than we climb */
 }
 
-/* From an object that was just opened. A function, so that its stack is not its caller's as well.
- */
+/* From an object that was just opened. Its stack is not its caller's as well: a function. */
 static __noinline found walk_object(u32 slot, struct dentry *dentry, struct inode *inode,
 				    struct dentry *mount_root)
 {
