@@ -18,9 +18,9 @@ pub(crate) struct Cli {
     /// Keep state and run-time files below this directory.
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub(crate) root: PathBuf,
-    /// The bpffs in which the directory `aegisbpf` holds our pins.
-    #[arg(long, global = true, value_name = "DIR", default_value = "/sys/fs/bpf")]
-    pub(crate) bpffs: PathBuf,
+    /// The bpffs in which the directory `aegisbpf` holds our pins [default: /sys/fs/bpf]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) bpffs: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -50,6 +50,8 @@ pub(crate) enum Verb {
     Events(Events),
     /// Explain the last denials, and how to except them
     Why(Why),
+    /// Check the configuration, or say where its values come from
+    Config(Config),
     /// Run the agent in the foreground: keep events, renew the proof
     Run(Run),
     /// Open files from two cgroups, for the proof
@@ -154,6 +156,25 @@ pub(crate) struct Why {
     /// Only denials of this path
     #[arg(long, value_name = "P")]
     pub(crate) path: Option<PathBuf>,
+}
+
+/// What of `config`.
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    pub(crate) what: ConfigVerb,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Say every fault of the configuration
+    Check {
+        /// Another file than the one that is in use
+        file: Option<PathBuf>,
+    },
+    /// Say each value, and where it comes from
+    Show,
 }
 
 /// Flags of `run`.

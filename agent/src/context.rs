@@ -3,11 +3,19 @@
 
 use std::path::PathBuf;
 
-use crate::{cli::Cli, files};
+use crate::{
+    cli::Cli,
+    config::{Config, Loaded},
+    files,
+};
 
 /// The directories of this installation.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
+    /// What everything but the bpffs is below: `/`.
+    pub(crate) root: PathBuf,
+    /// What the configuration and the flags say.
+    pub(crate) config: Config,
     /// What must outlive a reboot: `/var/lib/aegisbpf`.
     pub(crate) state: PathBuf,
     /// What must not: `/run/aegisbpf`.
@@ -19,16 +27,25 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// As `--root` and `--bpffs` say.
-    pub(crate) fn new(cli: &Cli) -> anyhow::Result<Self> {
+    /// As the flags and the configuration say, with every fault of the configuration.
+    pub(crate) fn new(cli: &Cli) -> anyhow::Result<(Self, Loaded)> {
         let root = files::absolute(&cli.root)?;
-        let bpffs = files::absolute(&cli.bpffs)?;
-        Ok(Self {
-            state: root.join("var/lib/aegisbpf"),
-            run: root.join("run/aegisbpf"),
+        let mut loaded = Config::load(&Config::path(&root))?;
+        let config = &mut loaded.config;
+        if let Some(bpffs) = &cli.bpffs {
+            let bpffs = files::absolute(bpffs)?;
+            config.flag("directories.bpffs", &bpffs.to_string_lossy())?;
+        }
+        let bpffs = config.bpffs.below(std::path::Path::new("/"));
+        let context = Self {
+            state: config.state_directory.below(&root),
+            run: config.run_directory.below(&root),
             pins: bpffs.join("aegisbpf"),
             bpffs,
-        })
+            config: config.clone(),
+            root,
+        };
+        Ok((context, loaded))
     }
 
     /// The directory of the files that the proof opens.

@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    io::Read as _,
     os::{
         fd::BorrowedFd,
         unix::{fs::MetadataExt as _, net::UnixStream},
@@ -19,15 +20,16 @@ use rustix::{
     io::Errno,
 };
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
     cgroups::Own,
     cli,
     commands::detach,
+    config::Config,
     context::Context,
     event_log::EventLog,
-    failure::Refusal,
+    failure::{Refusal, tell},
     lock::Lock,
     output::{Answer, Output},
     posture::Reason,
@@ -45,7 +47,13 @@ pub(crate) fn run(context: &Context, args: &cli::Run, output: Output) -> anyhow:
     crate::files::make_directory(&context.run)?;
     let lock = Lock::try_take(&context.run.join("agent.lock"), "run")?;
     let lock = lock.ok_or_else(|| Refusal::new("RUNNING", "an agent runs already"))?;
-    let mut agent = Agent { context, output, signals: signals()?, posture: None };
+    let mut agent = Agent {
+        context: context.clone(),
+        output,
+        signals: signals(&[SIGTERM, SIGINT])?,
+        reloads: signals(&[SIGHUP])?,
+        posture: None,
+    };
     while agent.watch()? == Next::Again {}
     drop(lock);
     if args.detach_on_exit {
@@ -59,10 +67,13 @@ pub(crate) fn run(context: &Context, args: &cli::Run, output: Output) -> anyhow:
     })
 }
 
-struct Agent<'a> {
-    context: &'a Context,
+struct Agent {
+    context: Context,
     output: Output,
+    /// Told to end.
     signals: UnixStream,
+    /// Told to read the configuration again.
+    reloads: UnixStream,
     /// What was last said.
     posture: Option<Reason>,
 }
@@ -74,7 +85,7 @@ enum Next {
     End,
 }
 
-impl Agent<'_> {
+impl Agent {
     /// Serves what is pinned now, until that changes.
     fn watch(&mut self) -> anyhow::Result<Next> {
         let pins = self.pins();
@@ -89,9 +100,10 @@ impl Agent<'_> {
             self.become_exempt()?;
         }
         loop {
+            self.reload()?;
             self.renew_posture()?;
             let log = match &kernel {
-                Some(kernel) => EventLog::open(self.context, kernel)?,
+                Some(kernel) => EventLog::open(&self.context, kernel)?,
                 None => None,
             };
             // The log is given back before the proof, which takes events itself.
@@ -123,7 +135,7 @@ impl Agent<'_> {
             if end {
                 return Ok(Some(Next::End));
             }
-            if kernel.map(Kernel::active) != active {
+            if kernel.map(Kernel::active) != active || is_told(&self.reloads)? {
                 return Ok(None);
             }
         }
@@ -132,7 +144,10 @@ impl Agent<'_> {
 
     /// Waits at most a second; the answer is whether a signal says to end.
     fn wait(&self, events: Option<BorrowedFd<'_>>) -> anyhow::Result<bool> {
-        let mut waiting = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        let mut waiting = vec![
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::new(&self.reloads, PollFlags::IN),
+        ];
         if let Some(events) = &events {
             waiting.push(PollFd::new(events, PollFlags::IN));
         }
@@ -145,9 +160,39 @@ impl Agent<'_> {
         Ok(signalled)
     }
 
+    /// Reads the configuration again, if somebody asked for it.
+    fn reload(&mut self) -> anyhow::Result<()> {
+        if !is_told(&self.reloads)? {
+            return Ok(());
+        }
+        let mut told = [0; 64];
+        let _read = (&self.reloads).read(&mut told).context("failed to take a signal")?;
+        match self.context.config.again(&Config::path(&self.context.root)) {
+            Ok(fresh) => {
+                let restart = fresh.needs_restart(&self.context.config);
+                if !restart.is_empty() {
+                    let keys = restart.join(", ");
+                    self.output.talk(&format!(
+                        "aegisbpf: the agent has to be started again for {keys} to change"
+                    ));
+                }
+                self.context.config = fresh;
+                self.output.talk("aegisbpf: the configuration was read again");
+            }
+            Err(error) => {
+                let told = tell(&error);
+                self.output.talk(&format!("aegisbpf: {}; the one before stays", told.message));
+                for detail in &told.details {
+                    self.output.talk(detail);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Makes a proof, and says what changed.
     fn renew_posture(&mut self) -> anyhow::Result<()> {
-        let view = view::look(self.context)?;
+        let view = view::look(&self.context)?;
         if self.posture.replace(view.reason) == Some(view.reason) {
             return Ok(());
         }
@@ -190,11 +235,22 @@ impl Agent<'_> {
     }
 }
 
-/// A socket that becomes readable when the agent is to end.
-fn signals() -> anyhow::Result<UnixStream> {
+/// Whether a signal has come.
+fn is_told(signals: &UnixStream) -> anyhow::Result<bool> {
+    let mut waiting = [PollFd::new(signals, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut waiting, Some(&now)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error).context("failed to look for signals"),
+    }
+}
+
+/// A socket that becomes readable with any of these signals.
+fn signals(of: &[i32]) -> anyhow::Result<UnixStream> {
     let failed = "failed to listen for signals";
     let (told, teller) = UnixStream::pair().context(failed)?;
-    for signal in [SIGTERM, SIGINT] {
+    for &signal in of {
         let teller = teller.try_clone().context(failed)?;
         signal_hook::low_level::pipe::register(signal, teller).context(failed)?;
     }

@@ -228,6 +228,8 @@ mod tests {
 
     fn context(scratch: &Scratch) -> Context {
         Context {
+            root: scratch.0.clone(),
+            config: crate::config::Config::default(),
             state: scratch.0.join("state"),
             run: scratch.0.clone(),
             bpffs: scratch.0.clone(),

@@ -17,9 +17,12 @@ mod bindings;
 mod cgroups;
 mod cli;
 mod commands;
+mod config;
 mod context;
 mod daemon;
 mod decoder;
+#[cfg(test)]
+mod documented;
 mod event_log;
 mod failure;
 mod files;

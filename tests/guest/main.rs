@@ -13,6 +13,7 @@
 
 mod boot_without_bpf_lsm;
 mod bypass;
+mod config;
 mod documents;
 mod failure;
 mod filesystem;

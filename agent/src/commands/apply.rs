@@ -12,6 +12,13 @@ use crate::{
 use super::sources;
 
 pub(super) fn run(context: &Context, args: &cli::Apply) -> anyhow::Result<Answer> {
+    if args.allow_unsigned && !context.config.allow_unsigned {
+        let message =
+            "the configuration does not allow policies that nobody signed; nothing was changed";
+        return Err(Refusal::new("UNSIGNED_FORBIDDEN", message)
+            .hint("set trust.allow_unsigned = true in the configuration, if that is meant")
+            .into());
+    }
     if !args.allow_unsigned {
         return Err(Refusal::new(
             "UNSIGNED",

@@ -3,6 +3,7 @@
 
 mod apply;
 mod check;
+mod config;
 mod detach;
 mod events;
 mod explain;
@@ -29,8 +30,15 @@ pub(crate) use detach::detach;
 
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli, output: &Output) -> anyhow::Result<Answer> {
-    let context = Context::new(cli)?;
-    if !matches!(&cli.verb, Verb::Check(_) | Verb::Explain(_) | Verb::Probe(_)) {
+    let (context, loaded) = Context::new(cli)?;
+    if goes_on_with_faults(&cli.verb) {
+        for fault in &loaded.faults {
+            output.talk(&format!("aegisbpf: the configuration has an error\n{fault}"));
+        }
+    } else if !matches!(cli.verb, Verb::Config(_)) {
+        drop(loaded.sound()?);
+    }
+    if !matches!(&cli.verb, Verb::Check(_) | Verb::Explain(_) | Verb::Config(_) | Verb::Probe(_)) {
         step_aside();
     }
     match &cli.verb {
@@ -45,9 +53,26 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> anyhow::Result<Answer> {
         Verb::Health(args) => health::run(&context, args),
         Verb::Events(args) => events::run(&context, args, *output),
         Verb::Why(args) => why::run(&context, args),
+        Verb::Config(args) => config::run(&context, args),
         Verb::Run(args) => daemon::run(&context, args, *output),
         Verb::Probe(args) => provoke::run(args),
     }
+}
+
+/// What looks, or takes something back, must not wait for somebody to mend a file.
+const fn goes_on_with_faults(verb: &Verb) -> bool {
+    matches!(
+        verb,
+        Verb::Check(_)
+            | Verb::Explain(_)
+            | Verb::List
+            | Verb::Status
+            | Verb::Health(_)
+            | Verb::Workloads
+            | Verb::Events(_)
+            | Verb::Why(_)
+            | Verb::Detach(_)
+    )
 }
 
 /// Rules on `"*"` must not keep an operator from looking, or from taking them away. That there is no

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a key may hold. Each kind of value says itself what it takes.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use regex_lite::Regex;
+
+/// A value of the configuration.
+pub(crate) trait Setting: Sized {
+    /// What may stand there, for a person.
+    const TAKES: &'static str;
+    /// What a file or a flag says.
+    ///
+    /// # Errors
+    /// What is wrong with it, in one line.
+    fn parse(text: &str) -> Result<Self, String>;
+    /// As it would be written there.
+    fn written(&self) -> String;
+}
+
+/// What becomes of a command to enforce where the host cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GateMode {
+    /// It is refused.
+    FailClosed,
+    /// It goes on without denying, and the node says so.
+    AuditFallback,
+}
+
+impl Setting for GateMode {
+    const TAKES: &'static str = "`\"fail-closed\"` or `\"audit-fallback\"`";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "fail-closed" => Ok(Self::FailClosed),
+            "audit-fallback" => Ok(Self::AuditFallback),
+            _ => Err("it is fail-closed or audit-fallback".to_owned()),
+        }
+    }
+
+    fn written(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
+impl GateMode {
+    /// As flags and answers have it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::FailClosed => "fail-closed",
+            Self::AuditFallback => "audit-fallback",
+        }
+    }
+}
+
+/// How policies may be put in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rollout {
+    /// As each command says.
+    Direct,
+    /// Only with a deadline by which somebody has to confirm.
+    Confirm,
+}
+
+impl Setting for Rollout {
+    const TAKES: &'static str = "`\"direct\"` or `\"confirm\"`";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "direct" => Ok(Self::Direct),
+            "confirm" => Ok(Self::Confirm),
+            "canary" => Err("canary is PLANNED: this release cannot do it".to_owned()),
+            _ => Err("it is direct or confirm".to_owned()),
+        }
+    }
+
+    fn written(&self) -> String {
+        match self {
+            Self::Direct => "direct",
+            Self::Confirm => "confirm",
+        }
+        .to_owned()
+    }
+}
+
+impl Setting for bool {
+    const TAKES: &'static str = "`true` or `false`";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "it is true or false, without quotes".to_owned())
+    }
+
+    fn written(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// What the reason of an emergency has to look like.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReasonPattern(Option<Regex>);
+
+impl ReasonPattern {
+    #[allow(dead_code, reason = "the emergency asks it, which is on its way")]
+    /// Whether a reason is good enough; any is if there is no pattern.
+    pub(crate) fn accepts(&self, reason: &str) -> bool {
+        self.0.as_ref().is_none_or(|pattern| pattern.is_match(reason))
+    }
+}
+
+impl Setting for ReasonPattern {
+    const TAKES: &'static str = "a regular expression; empty: any reason";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        // By itself first: whoever closes our bracket would write another expression than it looks.
+        let wrong = |error| format!("it is no regular expression: {error}");
+        Regex::new(text).map_err(wrong)?;
+        Ok(Self(Some(Regex::new(&format!("^(?:{text})$")).map_err(wrong)?)))
+    }
+
+    fn written(&self) -> String {
+        let whole = self.0.as_ref().map_or("", Regex::as_str);
+        whole
+            .strip_prefix("^(?:")
+            .and_then(|text| text.strip_suffix(")$"))
+            .unwrap_or_default()
+            .to_owned()
+    }
+}
+
+/// An address that only this host can reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Loopback(pub(crate) Option<SocketAddr>);
+
+impl Setting for Loopback {
+    const TAKES: &'static str = "a loopback address with a port, as `\"127.0.0.1:9464\"`; or empty";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        let address: SocketAddr =
+            text.parse().map_err(|_| "it is an address and a port: 127.0.0.1:9464".to_owned())?;
+        if address.ip().is_loopback() {
+            Ok(Self(Some(address)))
+        } else {
+            Err("only this host may reach it: 127.0.0.1 or [::1], behind a collector of its own"
+                .to_owned())
+        }
+    }
+
+    fn written(&self) -> String {
+        self.0.map_or_else(String::new, |address| address.to_string())
+    }
+}
+
+/// An absolute path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place(Option<PathBuf>);
+
+impl Place {
+    pub(crate) fn new(path: &str) -> Self {
+        Self(Some(PathBuf::from(path)))
+    }
+
+    #[allow(dead_code, reason = "the metrics ask it, which are on their way")]
+    /// The path, if there is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.0.as_deref()
+    }
+
+    /// The same below a root.
+    pub(crate) fn below(&self, root: &Path) -> PathBuf {
+        let path = self.0.as_deref().unwrap_or_else(|| Path::new("/"));
+        root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+}
+
+impl Setting for Place {
+    const TAKES: &'static str = "an absolute path";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let path = Path::new(text);
+        let normal = path.components().all(|part| {
+            matches!(part, std::path::Component::RootDir | std::path::Component::Normal(_))
+        });
+        if path.is_absolute() && normal && !text.contains('\0') && text != "/" {
+            Ok(Self(Some(path.to_owned())))
+        } else {
+            Err("it is an absolute path without `..`".to_owned())
+        }
+    }
+
+    fn written(&self) -> String {
+        self.0.as_ref().map_or_else(String::new, |path| path.display().to_string())
+    }
+}
+
+/// How the agent writes what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// The journal if systemd started us, else text.
+    Auto,
+    Text,
+    Json,
+    Journald,
+}
+
+impl Setting for LogFormat {
+    const TAKES: &'static str = "`\"auto\"`, `\"text\"`, `\"json\"` or `\"journald\"`";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            "journald" => Ok(Self::Journald),
+            _ => Err("it is auto, text, json or journald".to_owned()),
+        }
+    }
+
+    fn written(&self) -> String {
+        match self {
+            Self::Auto => "auto",
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Journald => "journald",
+        }
+        .to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_matched_as_a_whole() {
+        let pattern = ReasonPattern::parse("INC-[0-9]+|drill").unwrap();
+        assert!(pattern.accepts("INC-12") && pattern.accepts("drill"));
+        assert!(!pattern.accepts("no INC-12") && !pattern.accepts("INC-12 or so"));
+        assert_eq!(pattern.written(), "INC-[0-9]+|drill");
+        assert!(ReasonPattern::parse("").unwrap().accepts("anything"));
+        assert!(ReasonPattern::parse("(").is_err());
+        assert!(ReasonPattern::parse("a)|(b").is_err(), "our own bracket stays ours");
+    }
+
+    #[test]
+    fn metrics_are_for_this_host_alone() {
+        assert!(Loopback::parse("127.0.0.1:9464").is_ok());
+        assert!(Loopback::parse("[::1]:9464").is_ok());
+        for text in ["0.0.0.0:9464", "192.0.2.1:1", "[::]:1", "localhost:9464", "9464"] {
+            assert!(Loopback::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_where_it_says_and_below_a_root() {
+        let place = Place::parse("/var/lib/x").unwrap();
+        assert_eq!(place.below(Path::new("/")), Path::new("/var/lib/x"));
+        assert_eq!(place.below(Path::new("/r")), Path::new("/r/var/lib/x"));
+        for text in ["x", "/a/../b", "", "/"] {
+            assert!(Place::parse(text).is_err(), "{text}");
+        }
+    }
+}
