@@ -90,7 +90,7 @@ impl Setting for bool {
     const TAKES: &'static str = "`true` or `false`";
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "it is true or false, without quotes".to_owned())
+        text.parse().map_err(|wrong| format!("it is true or false, without quotes: {wrong}"))
     }
 
     fn written(&self) -> String {
@@ -145,7 +145,7 @@ impl Setting for Loopback {
             return Ok(Self(None));
         }
         let address: SocketAddr =
-            text.parse().map_err(|_| "it is an address and a port: 127.0.0.1:9464".to_owned())?;
+            text.parse().map_err(|wrong| format!("it is as 127.0.0.1:9464: {wrong}"))?;
         if address.ip().is_loopback() {
             Ok(Self(Some(address)))
         } else {
