@@ -188,11 +188,7 @@ mod denial {
 
     impl InForce {
         fn new() -> Self {
-            let case = Case::new();
-            let secret = case.file("secret");
-            let mut inside = case.inside();
-            case.control(&mut inside, &[read(&secret)]);
-            case.enforce(Rule::deny("r").file(&secret));
+            let (case, secret, mut inside) = Case::of_a_secret();
             case.denied(&mut inside, "r", &read(&secret));
             let (state, left) = state();
             Self { case, secret, state, left }

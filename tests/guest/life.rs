@@ -99,11 +99,7 @@ mod denial {
 
     #[test]
     fn it_outlives_every_process_and_ends_with_its_removal() {
-        let case = Case::new();
-        let secret = case.file("secret");
-        let mut inside = case.inside();
-        case.control(&mut inside, &[read(&secret)]);
-        case.enforce(Rule::deny("r").file(&secret));
+        let (case, secret, mut inside) = Case::of_a_secret();
         case.denied(&mut inside, "r", &read(&secret));
         // Apply has ended; so has an agent, and one that was killed.
         let agent = Agent::start(&[]);
@@ -126,11 +122,7 @@ mod denial {
 
     #[test]
     fn detach_leaves_nothing_and_everything_works_again() {
-        let case = Case::new();
-        let secret = case.file("secret");
-        let mut inside = case.inside();
-        case.control(&mut inside, &[read(&secret)]);
-        case.enforce(Rule::deny("r").file(&secret));
+        let (case, secret, mut inside) = Case::of_a_secret();
         case.denied(&mut inside, "r", &read(&secret));
         case.settle();
         let mut operator = Process::inside(Path::new("/sys/fs/cgroup/aegisbpf/exempt"));
@@ -155,11 +147,7 @@ mod denial {
 
     #[test]
     fn an_agent_that_shall_detach_when_it_ends_does() {
-        let case = Case::new();
-        let secret = case.file("secret");
-        let mut inside = case.inside();
-        case.control(&mut inside, &[read(&secret)]);
-        case.enforce(Rule::deny("r").file(&secret));
+        let (case, secret, mut inside) = Case::of_a_secret();
         case.denied(&mut inside, "r", &read(&secret));
         let agent = Agent::start(&["--detach-on-exit"]);
         case.denied(&mut inside, "r", &read(&secret));

@@ -180,11 +180,7 @@ mod denial {
 
     #[test]
     fn a_rename_over_the_file_keeps_the_denial() {
-        let case = Case::new();
-        let secret = case.file("secret");
-        let mut inside = case.inside();
-        case.control(&mut inside, &[read(&secret)]);
-        case.enforce(Rule::deny("r").file(&secret));
+        let (case, secret, mut inside) = Case::of_a_secret();
         case.denied(&mut inside, "r", &read(&secret));
         fs::rename(case.file("new"), &secret).unwrap();
         case.denied(&mut inside, "r", &read(&secret));

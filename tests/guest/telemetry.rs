@@ -54,11 +54,7 @@ mod denial {
     /// More than the ring holds, and nobody who takes events out.
     #[test]
     fn a_burst_loses_events_and_counts_them_and_denies_all_the_same() {
-        let case = Case::new();
-        let secret = case.file("secret");
-        let mut inside = case.inside();
-        case.control(&mut inside, &[read(&secret)]);
-        case.enforce(Rule::deny("r").file(&secret));
+        let (case, secret, mut inside) = Case::of_a_secret();
         case.denied(&mut inside, "r", &read(&secret));
         let first = case.settle()[0]["seq"].as_u64().unwrap();
         let before = rule();

@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    operation::{Operation, Tried},
+    operation::{Operation, Tried, read},
     policy::{Policy, Rule},
     process::Process,
     program::{Answer, aegisbpf},
@@ -59,6 +59,26 @@ impl Case {
         let case = Self { name, directory, state: RefCell::default() };
         case.make_cgroup(&case.workload());
         case
+    }
+
+    /// The usual one: a case whose file `secret` is denied by rule `r`, for all that a process in its cgroup may ask.
+    pub fn of_a_secret() -> (Self, PathBuf, Process) {
+        let case = Self::new();
+        let secret = case.file("secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        case.enforce(Rule::deny("r").file(&secret));
+        (case, secret, inside)
+    }
+
+    /// The same for a directory `vault`, with a file `vault/secret`, and a rule that may say more of it.
+    pub fn of_a_vault(rule: impl FnOnce(Rule) -> Rule) -> (Self, PathBuf, Process) {
+        let case = Self::new();
+        let secret = case.file("vault/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        case.enforce(rule(Rule::deny("r").beneath(case.path("vault"))));
+        (case, secret, inside)
     }
 
     /// A path below the case's directory.
@@ -160,12 +180,12 @@ impl Case {
         file
     }
 
-    /// The same operations by a process inside succeed, before any policy speaks of it.
+    /// The same operations by a process inside succeed, before any policy speaks of it; what they change is taken back.
     #[track_caller]
     pub fn control(&self, process: &mut Process, operations: &[Operation]) {
         assert!(!self.state.borrow().applied, "a control comes before the policy");
         for operation in operations {
-            let tried = process.perform(operation);
+            let tried = process.try_out(operation);
             assert_eq!(tried, Tried::Allowed, "before the policy: {operation}: {tried}");
         }
     }
@@ -173,7 +193,7 @@ impl Case {
     /// It is denied to the process by this rule, and to nobody outside.
     #[track_caller]
     pub fn denied(&self, process: &mut Process, rule: &str, operation: &Operation) {
-        let control = operation.perform();
+        let control = operation.try_out();
         assert_eq!(control, Tried::Allowed, "outside: {operation}: {control}");
         self.denied_to_all(process, rule, operation);
     }

@@ -20,7 +20,9 @@
 )]
 
 pub mod case;
+mod change;
 pub mod documents;
+mod mounting;
 pub mod operation;
 pub mod policy;
 pub mod process;

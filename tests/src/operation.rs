@@ -22,7 +22,9 @@ use std::{
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use crate::routes;
+use crate::{change::change_by, mounting::mount_by, routes};
+
+pub use crate::{change::*, mounting::*};
 
 /// What to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,19 @@ pub struct Operation {
     words: Vec<Vec<u8>>,
     /// The access that a denial names.
     pub access: &'static str,
+}
+
+/// How a file is mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mapping {
+    /// For reading.
+    Read,
+    /// For writing, so that the file changes.
+    SharedWrite,
+    /// To be run.
+    Exec,
+    /// For reading, and then made fit to be run by mprotect.
+    LateExec,
 }
 
 /// What came of it, as the process itself saw it.
@@ -128,14 +143,34 @@ pub fn read_times(path: impl AsRef<Path>, times: usize) -> Operation {
     with("read_times", "read", &[times.to_string().as_bytes(), bytes(path.as_ref())])
 }
 
-/// Going into a mount namespace of its own.
-pub fn leave_mounts() -> Operation {
-    with("leave_mounts", "", &[])
+/// Keeping a descriptor of a file open from now on, with these flags.
+pub fn hold(path: impl AsRef<Path>, flags: OFlags) -> Operation {
+    with("hold", access_of(flags), &[flags.bits().to_string().as_bytes(), bytes(path.as_ref())])
 }
 
-/// Mounting a file or directory in another place as well.
-pub fn bind(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Operation {
-    with("bind", "", &[bytes(from.as_ref()), bytes(to.as_ref())])
+/// Remembering a file's handle from now on.
+pub fn hold_handle(path: impl AsRef<Path>) -> Operation {
+    with("hold_handle", "", &[bytes(path.as_ref())])
+}
+
+/// open_by_handle_at of a handle that [`hold_handle`] remembers, for reading.
+pub fn by_held_handle(path: impl AsRef<Path>) -> Operation {
+    with("by_held_handle", "read", &[bytes(path.as_ref())])
+}
+
+/// Mapping a file: by the descriptor that [`hold`] keeps, else by one that is opened for it.
+pub fn map(path: impl AsRef<Path>, mapping: Mapping) -> Operation {
+    let access = match mapping {
+        Mapping::Read => "read",
+        Mapping::SharedWrite => "write",
+        Mapping::Exec | Mapping::LateExec => "exec",
+    };
+    with("map", access, &[(mapping as u32).to_string().as_bytes(), bytes(path.as_ref())])
+}
+
+/// stat, access(2), readlink of /proc/self/fd, and O_PATH: what is never covered.
+pub fn look(path: impl AsRef<Path>) -> Operation {
+    with("look", "", &[bytes(path.as_ref())])
 }
 
 /// Going into a cgroup, by its directory.
@@ -175,15 +210,23 @@ impl Operation {
 
     /// Tries it in this process.
     pub fn perform(&self) -> Tried {
-        match self.attempt() {
-            Ok(()) => Tried::Allowed,
-            Err(Failure::Refused(number)) => Tried::Refused(number),
-            Err(Failure::Before(why)) => Tried::CouldNotTry(why),
-        }
+        Tried::of(self.attempt().map(drop))
     }
 
-    fn attempt(&self) -> Result<(), Failure> {
+    /// Tries it in this process, and takes back what it changed.
+    pub fn try_out(&self) -> Tried {
+        Tried::of(self.attempt().and_then(|undo| before(undo())))
+    }
+
+    fn attempt(&self) -> Result<Undo, Failure> {
         let verb = self.words.first().map(Vec::as_slice).unwrap_or_default();
+        if let Some(changed) = change_by(verb, self) {
+            return changed;
+        }
+        mount_by(verb, self).unwrap_or_else(|| self.open(verb)).map(|()| nothing())
+    }
+
+    fn open(&self, verb: &[u8]) -> Result<(), Failure> {
         match verb {
             b"open" => open_file(&self.path(2), OFlags::from_bits_retain(self.number(1))).map(drop),
             b"openat2" => {
@@ -195,7 +238,10 @@ impl Operation {
                     .map_err(|error| Failure::Refused(error.raw_os_error()))
             }
             b"io_uring" => routes::open_by_io_uring(&self.path(1)),
-            b"by_handle" => routes::open_by_handle(&self.path(1)),
+            b"by_handle" => {
+                routes::hold_handle(self.path(1))?;
+                routes::open_handle(&self.path(1), &OFlags::RDONLY).map(drop)
+            }
             b"reopen" => {
                 let held = before(rustix::fs::open(self.path(1), OFlags::PATH, Mode::empty()))?;
                 let again = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
@@ -215,8 +261,14 @@ impl Operation {
             }
             b"run_descriptor" => routes::run_descriptor(&self.path(1)),
             b"read_times" => read_all_times(&self.path(2), self.number(1)),
-            b"leave_mounts" => routes::leave_mounts(),
-            b"bind" => before(rustix::mount::mount_bind(self.path(1), self.path(2))),
+            b"hold" => {
+                let flags = OFlags::from_bits_retain(self.number(1));
+                open_file(&self.path(2), flags).and_then(|file| routes::hold(self.path(2), file))
+            }
+            b"hold_handle" => routes::hold_handle(self.path(1)),
+            b"by_held_handle" => routes::open_handle(&self.path(1), &OFlags::RDONLY).map(drop),
+            b"map" => routes::map(&self.path(2), self.number(1)),
+            b"look" => look_at(&self.path(1)),
             b"join" => before(fs::write(self.path(1).join("cgroup.procs"), "0")),
             b"deep" => {
                 let (top, levels) = (self.path(1), self.number(2));
@@ -230,7 +282,7 @@ impl Operation {
         }
     }
 
-    fn path(&self, index: usize) -> PathBuf {
+    pub(crate) fn path(&self, index: usize) -> PathBuf {
         let word = self.words.get(index).cloned().unwrap_or_default();
         PathBuf::from(std::ffi::OsString::from_vec(word))
     }
@@ -239,6 +291,24 @@ impl Operation {
         let word = self.words.get(index).map(Vec::as_slice).unwrap_or_default();
         std::str::from_utf8(word).ok().and_then(|word| word.parse().ok()).expect("a number")
     }
+}
+
+impl Tried {
+    fn of(result: Result<(), Failure>) -> Self {
+        match result {
+            Ok(()) => Self::Allowed,
+            Err(Failure::Refused(number)) => Self::Refused(number),
+            Err(Failure::Before(why)) => Self::CouldNotTry(why),
+        }
+    }
+}
+
+/// How an operation is taken back.
+pub(crate) type Undo = Box<dyn FnOnce() -> io::Result<()>>;
+
+/// Of an operation that changes nothing, or what tests want to last.
+pub(crate) fn nothing() -> Undo {
+    Box::new(|| Ok(()))
 }
 
 /// Why an operation did not end well.
@@ -323,6 +393,16 @@ fn in_other_thread(path: PathBuf) -> Result<(), Failure> {
     before(thread.1.recv())?
 }
 
+fn look_at(path: &Path) -> Result<(), Failure> {
+    let refused = |error: rustix::io::Errno| Failure::Refused(error.raw_os_error());
+    rustix::fs::stat(path).map_err(refused)?;
+    rustix::fs::access(path, rustix::fs::Access::READ_OK).map_err(refused)?;
+    let held = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let held = held.map_err(refused)?;
+    let link = format!("/proc/self/fd/{}", held.as_raw_fd());
+    rustix::fs::readlink(link, Vec::new()).map(drop).map_err(refused)
+}
+
 fn read_all_times(path: &Path, times: u32) -> Result<(), Failure> {
     let mut refused = 0;
     let mut last = Ok(());
@@ -341,13 +421,13 @@ fn access_of(flags: OFlags) -> &'static str {
     if mode == OFlags::WRONLY.bits() { "write" } else { "read" }
 }
 
-fn with(verb: &str, access: &'static str, words: &[&[u8]]) -> Operation {
+pub(crate) fn with(verb: &str, access: &'static str, words: &[&[u8]]) -> Operation {
     let mut all = vec![verb.as_bytes().to_vec()];
     all.extend(words.iter().map(|word| word.to_vec()));
     Operation { words: all, access }
 }
 
-fn bytes(path: &Path) -> &[u8] {
+pub(crate) fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
@@ -369,5 +449,42 @@ mod tests {
         assert_eq!(read("/no/such/file").perform(), Tried::Refused(2));
         assert!(matches!(reopen("/no/such/file").perform(), Tried::CouldNotTry(_)));
         assert!(matches!(Operation::from_line("00").perform(), Tried::CouldNotTry(_)));
+    }
+
+    #[test]
+    fn what_is_tried_out_leaves_everything_as_it_was() {
+        let top = std::env::temp_dir().join(format!("aegis-operation-{}", std::process::id()));
+        fs::create_dir_all(top.join("empty")).unwrap();
+        let [one, other, new] = ["one", "other", "new"].map(|name| top.join(name));
+        for (path, content) in [(&one, "1"), (&other, "content")] {
+            fs::write(path, content).unwrap();
+        }
+        let operations = [
+            rename(&one, &new),
+            rename(&one, &other),
+            exchange(&one, &other),
+            link(&one, &new),
+            link_descriptor(&one, &new),
+            unlink(&other),
+            rmdir(top.join("empty")),
+            mkdir(&new),
+            mknod(&new),
+            symlink("one", &new),
+            create(&new),
+            copy_to(&one, &new),
+        ];
+        for operation in operations {
+            let operation = Operation::from_line(&operation.line());
+            assert_eq!(operation.try_out(), Tried::Allowed, "{operation}");
+            let mut left: Vec<_> = fs::read_dir(&top).unwrap().flatten().collect();
+            left.sort_by_key(fs::DirEntry::file_name);
+            let left: Vec<_> = left.iter().map(fs::DirEntry::file_name).collect();
+            assert_eq!(left, ["empty", "one", "other"], "{operation}");
+            let content = [&one, &other].map(|path| fs::read_to_string(path).unwrap());
+            assert_eq!(content, ["1", "content"], "{operation}");
+        }
+        assert_eq!(rename(&one, &new).perform(), Tried::Allowed);
+        assert!(new.exists() && !one.exists(), "what is performed lasts");
+        fs::remove_dir_all(top).unwrap();
     }
 }

@@ -48,7 +48,16 @@ impl Process {
 
     /// Does it, and says what came of it.
     pub fn perform(&mut self, operation: &Operation) -> Tried {
-        writeln!(self.orders, "{}", operation.line()).expect("the probe listens");
+        self.order("do", operation)
+    }
+
+    /// Does it, takes back what it changed, and says what came of it.
+    pub fn try_out(&mut self, operation: &Operation) -> Tried {
+        self.order("try", operation)
+    }
+
+    fn order(&mut self, how: &str, operation: &Operation) -> Tried {
+        writeln!(self.orders, "{how} {}", operation.line()).expect("the probe listens");
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("the probe answers");
         let answer: Value = serde_json::from_str(&line).expect("the probe answers in JSON");
