@@ -4,7 +4,10 @@
 //! `decide.h` is compiled natively and held against what its comments promise, written down again in
 //! Rust without a look at how it gets there. That labels and rows say what rules say is shown in the policy crate.
 
-use aegis_abi::{Access, Action, Verdict, hash_cgroup_name, hash_cgroup_suffix, hash_name};
+use aegis_abi::{
+    Access, Action, EmergencyWord, SlotsWord, Verdict, hash_cgroup_name, hash_cgroup_suffix,
+    hash_name,
+};
 use proptest::prelude::*;
 
 mod c {
@@ -20,6 +23,7 @@ mod c {
         pub(super) action: u32,
         pub(super) access: u32,
         pub(super) why: u32,
+        pub(super) spared: u32,
     }
 
     #[link(name = "aegis_decide", kind = "static")]
@@ -33,6 +37,8 @@ mod c {
         );
         fn shim_is_denied(answer: *const Answer) -> i32;
         fn shim_accesses_of_open(reads: i32, writes: i32, executes: i32, truncates: i32) -> u32;
+        fn shim_deciding_slot(slots: u64, now: u64) -> u32;
+        fn shim_spare(answer: *mut Answer, emergency: u64, now: u64, is_guard: i32);
         fn shim_hash_word(hash: u64, word: u64) -> u64;
         fn shim_hash_byte(hash: u64, byte: u8) -> u64;
     }
@@ -57,6 +63,16 @@ mod c {
         let [reads, writes, executes, truncates] = asks.map(i32::from);
         // SAFETY: it takes and returns numbers.
         unsafe { shim_accesses_of_open(reads, writes, executes, truncates) }
+    }
+
+    pub(super) fn deciding_slot(slots: u64, now: u64) -> u32 {
+        // SAFETY: it takes and returns numbers.
+        unsafe { shim_deciding_slot(slots, now) }
+    }
+
+    pub(super) fn spare(answer: &mut Answer, emergency: u64, now: u64, is_guard: bool) {
+        // SAFETY: it is valid for the call, and of the type that the header declares.
+        unsafe { shim_spare(answer, emergency, now, i32::from(is_guard)) }
     }
 
     pub(super) fn hash_word(hash: u64, word: u64) -> u64 {
@@ -117,7 +133,7 @@ proptest! {
         match strongest(&found, wanted) {
             None => prop_assert_eq!(answer, c::Answer::default()),
             Some((rule, action, access, why)) => {
-                prop_assert_eq!(answer, c::Answer { rule, action, access, why });
+                prop_assert_eq!(answer, c::Answer { rule, action, access, why, spared: 0 });
             }
         }
         let denies = strongest(&found, wanted).is_some_and(|(_, action, _, _)| action == 0);
@@ -136,6 +152,35 @@ proptest! {
         c::weigh(&mut answer, &more, wanted, 2, 1);
         prop_assert!(before.rule == 0 || answer.rule != 0);
         prop_assert!(before.rule == 0 || (answer.action, answer.rule) <= (before.action, before.rule));
+    }
+
+    /// Around the deadline and far from it, with every slot.
+    #[test]
+    fn programs_and_commands_agree_which_slot_decides(
+        active in 0_u32..5, previous in 0_u32..5, kept in 0_u32..5,
+        deadline in prop_oneof![Just(0_u64), 1_u64..10, 0_u64..1 << 55], now in 0_u64..20
+    ) {
+        let slots = SlotsWord { active, previous, kept, deadline };
+        for now in [now, deadline, deadline.saturating_sub(1), u64::MAX] {
+            prop_assert_eq!(c::deciding_slot(slots.word(), now), slots.at(now).active);
+        }
+    }
+
+    #[test]
+    fn an_emergency_spares_what_is_denied_and_reports_it(
+        until in 0_u64..10, now in 0_u64..10, guards_too: bool, is_guard: bool, none: bool,
+        rule in 0_u32..3, action in 0_u32..3
+    ) {
+        let word = if none { 0 } else { EmergencyWord { place: 3, guards_too, until }.word() };
+        let before = c::Answer { rule, action, access: 1, why: 2, spared: 0 };
+        let mut answer = before;
+        c::spare(&mut answer, word, now, is_guard);
+        let holds = EmergencyWord::at(word, now).is_some() && (guards_too || !is_guard);
+        if holds && rule != 0 && action == 0 {
+            prop_assert_eq!(answer, c::Answer { action: 1, spared: 1, ..before });
+        } else {
+            prop_assert_eq!(answer, before);
+        }
     }
 
     #[test]

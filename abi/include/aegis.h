@@ -22,7 +22,7 @@ typedef unsigned int aegis_u32;
 typedef unsigned long long aegis_u64;
 
 /* First word of the control map. A binary that does not know it touches nothing. */
-#define AEGIS_ABI_VERSION 1
+#define AEGIS_ABI_VERSION 2
 
 enum aegis_limit {
 	/* Slot 0 is "no generation"; 1 to 4 are active, previous, candidate, spare. */
@@ -47,6 +47,9 @@ enum aegis_limit {
 	AEGIS_EVENT_EXE = 256,
 	/* Bytes of the ring of events. */
 	AEGIS_EVENT_RING = 2097152,
+	/* Toggles of the emergency switch that are remembered, and bytes of a reason. */
+	AEGIS_TOGGLES = 8,
+	AEGIS_REASON_MAX = 256,
 };
 
 /* What a task wants to do with an object. */
@@ -153,17 +156,65 @@ struct aegis_generation {
 	aegis_u8 set_digest[32]; /* SHA-256 of the set of policies */
 };
 
+/*
+ * Which slot decides, in one aligned 64-bit word: one store switches all of it, and no reader sees
+ * half of a switch.
+ *
+ *   bits 0 to 2   active: the slot that decides; 0 is none
+ *   bits 3 to 5   previous: the slot that decided before; 0 is none
+ *   bits 6 to 8   kept: what is previous again once the kernel has fallen back; 0 is none
+ *   bits 9 to 63  deadline: 0, or the tick from which on previous decides, if nobody has confirmed
+ */
+enum aegis_slots_word {
+	AEGIS_SLOT_MASK = 7,
+	AEGIS_PREVIOUS_AT = 3,
+	AEGIS_KEPT_AT = 6,
+	AEGIS_DEADLINE_AT = 9,
+	/* A tick is 1,024 ns of CLOCK_BOOTTIME: 55 bits of them last longer than any machine. */
+	AEGIS_TICK_SHIFT = 10,
+};
+
+/*
+ * The emergency, in one aligned 64-bit word; 0 is none. What it is for stands in its toggle, which
+ * is written before.
+ *
+ *   bits 0 to 2   the place of its toggle
+ *   bit 3         whether guards are off as well, and not only rules
+ *   bits 8 to 63  the tick at which it ends by itself
+ */
+enum aegis_emergency_word {
+	AEGIS_TOGGLE_MASK = 7,
+	AEGIS_GUARDS_TOO = 8,
+	AEGIS_UNTIL_AT = 8,
+};
+
+/* Somebody began an emergency, or ended it. */
+struct aegis_toggle {
+	aegis_u64
+		number; /* from 1, never again on this host as long as pins stay; 0: half written */
+	aegis_u64 time; /* seconds since 1970 */
+	aegis_u64 until; /* seconds since 1970 at which it was to end; 0: this one ended it */
+	aegis_u32 uid;
+	aegis_u32 login_uid; /* who logged in, whatever they became; 0xffffffff if nobody did */
+	aegis_u32 pid;
+	aegis_u32 guards_too;
+	aegis_u8 reason[AEGIS_REASON_MAX]; /* UTF-8, filled up with NUL */
+};
+
 /* The switches. One mapping is shared by the programs and every command. */
 struct aegis_control {
 	aegis_u32 abi_version; /* AEGIS_ABI_VERSION */
 	aegis_u32 size;	       /* sizeof(struct aegis_control) */
-	aegis_u32 active;      /* the slot that decides; one aligned store switches everything */
-	aegis_u32 previous;    /* the slot that decided before; 0 if none */
-	aegis_u32 trial_slot;  /* decides for trial_cgroup alone, before a flip; or 0 */
+	aegis_u64 slots;       /* enum aegis_slots_word */
+	aegis_u64 emergency;   /* enum aegis_emergency_word */
+	aegis_u32 trial_slot;  /* decides for the scratch cgroup alone, before a flip; or 0 */
 	aegis_u32 reserved;
-	aegis_u64 trial_cgroup;	  /* cgroup id */
+	aegis_u64 scratch_cgroup; /* id: where proofs are made, for which there is no emergency */
 	aegis_u64 last_number;	  /* the number of the newest generation ever filled */
 	aegis_u64 event_sequence; /* of the last event taken out of the ring */
+	aegis_u64 programs;	  /* hash of the object that the attached programs are from */
+	aegis_u64 toggles;	  /* how many there were; number N is at (N - 1) % AEGIS_TOGGLES */
+	struct aegis_toggle toggle[AEGIS_TOGGLES];
 };
 
 /* What the resolver learns of one inode: the kernel's own answer to a stat. */
@@ -192,6 +243,12 @@ enum aegis_why {
 	AEGIS_WHY_INCOMPLETE = 5, /* the walk could not finish, so the strictest answer holds */
 };
 
+/* Why AEGIS_WOULD_DENY is not AEGIS_DENY, if it is not the mode of the policy. */
+enum aegis_spared {
+	AEGIS_SPARED_BY_NOTHING = 0,
+	AEGIS_SPARED_BY_EMERGENCY = 1,
+};
+
 /* One denial, or one allowed access that a rule reports. */
 struct aegis_event {
 	aegis_u64 time; /* nanoseconds since boot, with suspend where the kernel has it */
@@ -210,7 +267,7 @@ struct aegis_event {
 	aegis_u32 path_size; /* bytes used in path */
 	aegis_u32 exe_size;  /* bytes used in exe */
 	aegis_u32 truncated; /* bit 0: path, bit 1: exe: components above are missing */
-	aegis_u32 reserved;
+	aegis_u32 spared;    /* enum aegis_spared */
 	aegis_u8 path[AEGIS_EVENT_PATH + AEGIS_NAME_MAX +
 		      1]; /* components, innermost first, NUL after each */
 	aegis_u8 exe[AEGIS_EVENT_EXE + AEGIS_NAME_MAX + 1]; /* the same of the process's program */
@@ -241,7 +298,8 @@ _Static_assert(sizeof(struct aegis_cgroup_row) == 12, "no holes");
 _Static_assert(sizeof(struct aegis_verdict) == 36, "no holes");
 _Static_assert(sizeof(struct aegis_count) == 32, "no holes");
 _Static_assert(sizeof(struct aegis_generation) == 96, "no holes");
-_Static_assert(sizeof(struct aegis_control) == 48, "no holes");
+_Static_assert(sizeof(struct aegis_toggle) == 296, "no holes");
+_Static_assert(sizeof(struct aegis_control) == 72 + AEGIS_TOGGLES * 296, "no holes");
 _Static_assert(sizeof(struct aegis_resolved) == 40, "no holes");
 _Static_assert(sizeof(struct aegis_event) == 1896, "no holes");
 #endif

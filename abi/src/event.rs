@@ -29,6 +29,8 @@ pub struct Event {
     pub access: Access,
     /// What led to the rule: `enum aegis_why`.
     pub why: u32,
+    /// Whether only an emergency kept it from being denied.
+    pub by_emergency: bool,
     /// Process, as the initial pid namespace numbers it.
     pub pid: u32,
     /// Thread of that process.
@@ -87,6 +89,7 @@ impl Event {
             access: Access::from_number(raw.access)
                 .ok_or(BadEvent::Number("access", raw.access))?,
             why: raw.why,
+            by_emergency: raw.spared == generated::AEGIS_SPARED_BY_EMERGENCY,
             pid: raw.pid,
             tid: raw.tid,
             uid: raw.uid,

@@ -4,7 +4,7 @@ type aegis_u8 = u8;
 type aegis_u32 = u32;
 type aegis_u64 = u64;
 
-pub const AEGIS_ABI_VERSION: u32 = 1;
+pub const AEGIS_ABI_VERSION: u32 = 2;
 pub const AEGIS_RULE_UNKNOWN: u32 = 4294967295;
 pub const AEGIS_SLOTS: aegis_limit = 5;
 pub const AEGIS_WALK_MAX: aegis_limit = 128;
@@ -18,6 +18,8 @@ pub const AEGIS_CGROUP_CACHE: aegis_limit = 16384;
 pub const AEGIS_EVENT_PATH: aegis_limit = 1024;
 pub const AEGIS_EVENT_EXE: aegis_limit = 256;
 pub const AEGIS_EVENT_RING: aegis_limit = 2097152;
+pub const AEGIS_TOGGLES: aegis_limit = 8;
+pub const AEGIS_REASON_MAX: aegis_limit = 256;
 pub type aegis_limit = ::std::os::raw::c_uint;
 pub const AEGIS_READ: aegis_access = 0;
 pub const AEGIS_WRITE: aegis_access = 1;
@@ -308,6 +310,56 @@ const _: () = {
     ["Offset of field: aegis_generation::set_digest"]
         [::std::mem::offset_of!(aegis_generation, set_digest) - 64usize];
 };
+pub const AEGIS_SLOT_MASK: aegis_slots_word = 7;
+pub const AEGIS_PREVIOUS_AT: aegis_slots_word = 3;
+pub const AEGIS_KEPT_AT: aegis_slots_word = 6;
+pub const AEGIS_DEADLINE_AT: aegis_slots_word = 9;
+pub const AEGIS_TICK_SHIFT: aegis_slots_word = 10;
+pub type aegis_slots_word = ::std::os::raw::c_uint;
+pub const AEGIS_TOGGLE_MASK: aegis_emergency_word = 7;
+pub const AEGIS_GUARDS_TOO: aegis_emergency_word = 8;
+pub const AEGIS_UNTIL_AT: aegis_emergency_word = 8;
+pub type aegis_emergency_word = ::std::os::raw::c_uint;
+#[repr(C)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    zerocopy :: FromBytes,
+    zerocopy :: IntoBytes,
+    zerocopy :: Immutable,
+    zerocopy :: KnownLayout,
+)]
+pub struct aegis_toggle {
+    pub number: aegis_u64,
+    pub time: aegis_u64,
+    pub until: aegis_u64,
+    pub uid: aegis_u32,
+    pub login_uid: aegis_u32,
+    pub pid: aegis_u32,
+    pub guards_too: aegis_u32,
+    pub reason: [aegis_u8; 256usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of aegis_toggle"][::std::mem::size_of::<aegis_toggle>() - 296usize];
+    ["Alignment of aegis_toggle"][::std::mem::align_of::<aegis_toggle>() - 8usize];
+    ["Offset of field: aegis_toggle::number"]
+        [::std::mem::offset_of!(aegis_toggle, number) - 0usize];
+    ["Offset of field: aegis_toggle::time"][::std::mem::offset_of!(aegis_toggle, time) - 8usize];
+    ["Offset of field: aegis_toggle::until"][::std::mem::offset_of!(aegis_toggle, until) - 16usize];
+    ["Offset of field: aegis_toggle::uid"][::std::mem::offset_of!(aegis_toggle, uid) - 24usize];
+    ["Offset of field: aegis_toggle::login_uid"]
+        [::std::mem::offset_of!(aegis_toggle, login_uid) - 28usize];
+    ["Offset of field: aegis_toggle::pid"][::std::mem::offset_of!(aegis_toggle, pid) - 32usize];
+    ["Offset of field: aegis_toggle::guards_too"]
+        [::std::mem::offset_of!(aegis_toggle, guards_too) - 36usize];
+    ["Offset of field: aegis_toggle::reason"]
+        [::std::mem::offset_of!(aegis_toggle, reason) - 40usize];
+};
 #[repr(C)]
 #[derive(
     Clone,
@@ -324,35 +376,44 @@ const _: () = {
 pub struct aegis_control {
     pub abi_version: aegis_u32,
     pub size: aegis_u32,
-    pub active: aegis_u32,
-    pub previous: aegis_u32,
+    pub slots: aegis_u64,
+    pub emergency: aegis_u64,
     pub trial_slot: aegis_u32,
     pub reserved: aegis_u32,
-    pub trial_cgroup: aegis_u64,
+    pub scratch_cgroup: aegis_u64,
     pub last_number: aegis_u64,
     pub event_sequence: aegis_u64,
+    pub programs: aegis_u64,
+    pub toggles: aegis_u64,
+    pub toggle: [aegis_toggle; 8usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of aegis_control"][::std::mem::size_of::<aegis_control>() - 48usize];
+    ["Size of aegis_control"][::std::mem::size_of::<aegis_control>() - 2440usize];
     ["Alignment of aegis_control"][::std::mem::align_of::<aegis_control>() - 8usize];
     ["Offset of field: aegis_control::abi_version"]
         [::std::mem::offset_of!(aegis_control, abi_version) - 0usize];
     ["Offset of field: aegis_control::size"][::std::mem::offset_of!(aegis_control, size) - 4usize];
-    ["Offset of field: aegis_control::active"]
-        [::std::mem::offset_of!(aegis_control, active) - 8usize];
-    ["Offset of field: aegis_control::previous"]
-        [::std::mem::offset_of!(aegis_control, previous) - 12usize];
+    ["Offset of field: aegis_control::slots"]
+        [::std::mem::offset_of!(aegis_control, slots) - 8usize];
+    ["Offset of field: aegis_control::emergency"]
+        [::std::mem::offset_of!(aegis_control, emergency) - 16usize];
     ["Offset of field: aegis_control::trial_slot"]
-        [::std::mem::offset_of!(aegis_control, trial_slot) - 16usize];
+        [::std::mem::offset_of!(aegis_control, trial_slot) - 24usize];
     ["Offset of field: aegis_control::reserved"]
-        [::std::mem::offset_of!(aegis_control, reserved) - 20usize];
-    ["Offset of field: aegis_control::trial_cgroup"]
-        [::std::mem::offset_of!(aegis_control, trial_cgroup) - 24usize];
+        [::std::mem::offset_of!(aegis_control, reserved) - 28usize];
+    ["Offset of field: aegis_control::scratch_cgroup"]
+        [::std::mem::offset_of!(aegis_control, scratch_cgroup) - 32usize];
     ["Offset of field: aegis_control::last_number"]
-        [::std::mem::offset_of!(aegis_control, last_number) - 32usize];
+        [::std::mem::offset_of!(aegis_control, last_number) - 40usize];
     ["Offset of field: aegis_control::event_sequence"]
-        [::std::mem::offset_of!(aegis_control, event_sequence) - 40usize];
+        [::std::mem::offset_of!(aegis_control, event_sequence) - 48usize];
+    ["Offset of field: aegis_control::programs"]
+        [::std::mem::offset_of!(aegis_control, programs) - 56usize];
+    ["Offset of field: aegis_control::toggles"]
+        [::std::mem::offset_of!(aegis_control, toggles) - 64usize];
+    ["Offset of field: aegis_control::toggle"]
+        [::std::mem::offset_of!(aegis_control, toggle) - 72usize];
 };
 #[repr(C)]
 #[derive(
@@ -426,6 +487,9 @@ pub const AEGIS_WHY_DIRECTORY: aegis_why = 3;
 pub const AEGIS_WHY_MOUNT: aegis_why = 4;
 pub const AEGIS_WHY_INCOMPLETE: aegis_why = 5;
 pub type aegis_why = ::std::os::raw::c_uint;
+pub const AEGIS_SPARED_BY_NOTHING: aegis_spared = 0;
+pub const AEGIS_SPARED_BY_EMERGENCY: aegis_spared = 1;
+pub type aegis_spared = ::std::os::raw::c_uint;
 #[repr(C)]
 #[derive(
     Clone,
@@ -456,7 +520,7 @@ pub struct aegis_event {
     pub path_size: aegis_u32,
     pub exe_size: aegis_u32,
     pub truncated: aegis_u32,
-    pub reserved: aegis_u32,
+    pub spared: aegis_u32,
     pub path: [aegis_u8; 1280usize],
     pub exe: [aegis_u8; 512usize],
 }
@@ -484,8 +548,8 @@ const _: () = {
         [::std::mem::offset_of!(aegis_event, exe_size) - 92usize];
     ["Offset of field: aegis_event::truncated"]
         [::std::mem::offset_of!(aegis_event, truncated) - 96usize];
-    ["Offset of field: aegis_event::reserved"]
-        [::std::mem::offset_of!(aegis_event, reserved) - 100usize];
+    ["Offset of field: aegis_event::spared"]
+        [::std::mem::offset_of!(aegis_event, spared) - 100usize];
     ["Offset of field: aegis_event::path"][::std::mem::offset_of!(aegis_event, path) - 104usize];
     ["Offset of field: aegis_event::exe"][::std::mem::offset_of!(aegis_event, exe) - 1384usize];
 };

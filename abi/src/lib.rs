@@ -17,6 +17,7 @@ mod event;
 pub mod generated;
 mod hash;
 mod rows;
+mod switches;
 
 pub use event::{BadEvent, Event};
 pub use generated::{
@@ -26,6 +27,7 @@ pub use generated::{
 };
 pub use hash::{hash_cgroup_name, hash_cgroup_suffix, hash_name};
 pub use rows::Rows;
+pub use switches::{EmergencyWord, SlotsWord, nanoseconds, ticks};
 
 /// What a task wants to do with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,7 +13,7 @@ use std::{
     rc::Rc,
 };
 
-use aegis_kernel::{Generation, Kernel, Resolver, Slot, probe::Facts};
+use aegis_kernel::{Generation, Kernel, Resolver, Slot, Slots, probe::Facts};
 use aegis_policy::{LowerError, Mode, ObjectError, Places, Policy, Ruleset, lower, resolve};
 use anyhow::Context as _;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -301,8 +301,7 @@ impl Attempt<'_> {
         self.log("begin", None, Some(&generation), steps)?;
 
         steps.next("flip");
-        undo.flipped_from = Some((kernel.active(), kernel.previous()));
-        kernel.switch(Some(slot));
+        undo.flipped_from = Some(kernel.switch(Some(slot), None));
         kernel
             .wait_for_decisions()
             .context("failed to wait for decisions by the old generation")?;
@@ -430,7 +429,7 @@ struct Undo {
     /// Where this process joins the cgroup that it came from.
     home: Option<PathBuf>,
     filled: Option<Slot>,
-    flipped_from: Option<(Option<Slot>, Option<Slot>)>,
+    flipped_from: Option<Slots>,
     detach: bool,
 }
 
@@ -463,11 +462,11 @@ impl Undo {
 
     fn in_kernel(&mut self, kernel: &Kernel) -> anyhow::Result<()> {
         kernel.end_trial();
-        if let Some((active, previous)) = self.flipped_from.take() {
-            kernel.switch_back(active, previous);
-            kernel.wait_for_decisions()?;
-        }
         if let Some(slot) = self.filled.take() {
+            if let Some(before) = self.flipped_from.take() {
+                kernel.switch_back(slot, before);
+                kernel.wait_for_decisions()?;
+            }
             kernel.empty(slot)?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::{
 };
 
 use aegis_abi::{
-    Event,
+    Action, Event,
     generated::{
         AEGIS_RULE_UNKNOWN, AEGIS_WHY_DIRECTORY, AEGIS_WHY_INCOMPLETE, AEGIS_WHY_INODE,
         AEGIS_WHY_MOUNT, AEGIS_WHY_NAME,
@@ -80,6 +80,7 @@ impl Decoder {
             "time": time::written_exactly(time::of_event(event.time)),
             "generation": event.generation,
             "verdict": event.action.name(),
+            "spared_by": spared_by(event),
             "access": event.access.name(),
             "policy": rule.map(|rule| &rule.policy),
             "rule": rule.map(|rule| &rule.rule.id),
@@ -125,6 +126,15 @@ fn workload(ruleset: &Ruleset, rule: &NumberedRule, scope: u32) -> String {
     let holds = ruleset.scope_workloads(scope);
     let names = holds.filter(|workload| rule.workloads.contains(&workload.number));
     names.map(|workload| workload.name.as_str()).collect::<Vec<_>>().join(",")
+}
+
+/// Why what a deny rule speaks of was let through.
+fn spared_by(event: &Event) -> Option<&'static str> {
+    match event.action {
+        Action::WouldDeny if event.by_emergency => Some("emergency"),
+        Action::WouldDeny => Some("mode"),
+        Action::Deny | Action::Audit => None,
+    }
 }
 
 const fn why(number: u32) -> &'static str {

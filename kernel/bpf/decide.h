@@ -14,6 +14,7 @@ struct aegis_answer {
 	aegis_u32 action; /* enum aegis_action */
 	aegis_u32 access; /* enum aegis_access */
 	aegis_u32 why;	  /* enum aegis_why */
+	aegis_u32 spared; /* enum aegis_spared */
 };
 
 /*
@@ -43,6 +44,7 @@ static inline void aegis_weigh(struct aegis_answer *answer, const struct aegis_v
 			answer->action = action;
 			answer->access = access;
 			answer->why = why;
+			answer->spared = AEGIS_SPARED_BY_NOTHING;
 		}
 	}
 }
@@ -51,6 +53,41 @@ static inline void aegis_weigh(struct aegis_answer *answer, const struct aegis_v
 static inline int aegis_is_denied(const struct aegis_answer *answer)
 {
 	return answer->rule && answer->action == AEGIS_DENY;
+}
+
+/*
+ * The slot that decides at this moment. Past an unconfirmed deadline it is the previous one,
+ * whether anybody in user space is alive to say so or not.
+ *
+ * @slots: enum aegis_slots_word
+ * @now: ticks since boot; without meaning where there is no deadline
+ */
+static inline aegis_u32 aegis_deciding_slot(aegis_u64 slots, aegis_u64 now)
+{
+	aegis_u64 deadline = slots >> AEGIS_DEADLINE_AT;
+
+	if (deadline && now >= deadline)
+		slots >>= AEGIS_PREVIOUS_AT;
+	return slots & AEGIS_SLOT_MASK;
+}
+
+/*
+ * Takes an emergency into account: what is denied is then allowed and reported all the same. It
+ * ends by itself, and guards (what protects the enforcement, rather than an object) stay unless it
+ * says otherwise.
+ *
+ * @emergency: enum aegis_emergency_word
+ * @now: ticks since boot
+ */
+static inline void aegis_spare(struct aegis_answer *answer, aegis_u64 emergency, aegis_u64 now,
+			       int is_guard)
+{
+	if (!emergency || now >= emergency >> AEGIS_UNTIL_AT)
+		return; /* there is none, or it is over */
+	if (!aegis_is_denied(answer) || (is_guard && !(emergency & AEGIS_GUARDS_TOO)))
+		return; /* it is not denied, or is denied in an emergency as well */
+	answer->action = AEGIS_WOULD_DENY;
+	answer->spared = AEGIS_SPARED_BY_EMERGENCY;
 }
 
 /* The accesses that an open asks for. */

@@ -60,6 +60,7 @@ int BPF_PROG(aegis_file_open, struct file *file, int ret)
 	/* Allowed: no rule speaks. */
 	if (!(u32)request.answer)
 		return 0;
+	take_emergency(&request, /* is_guard= */ false);
 	report(&request, file);
 	/*
 	 * From 6.12 on the verifier wants to see that only 0 and errors are returned: keep the
@@ -70,7 +71,7 @@ int BPF_PROG(aegis_file_open, struct file *file, int ret)
 	/* Denied: a rule says so, or it could not be told. */
 	if (denied)
 		return -EPERM;
-	/* Allowed: a rule only watches, or its policy is in mode audit. */
+	/* Allowed: a rule only watches, its policy is in mode audit, or there is an emergency. */
 	return 0;
 }
 

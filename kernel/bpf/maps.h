@@ -9,7 +9,10 @@
 #ifndef AEGIS_MAPS_H
 #define AEGIS_MAPS_H
 
-/* One word of this map decides which slot speaks. User space maps it and stores to it. */
+/*
+ * One word of this map says which slot decides, another whether there is an emergency. User space
+ * maps it and stores to it.
+ */
 volatile struct aegis_control control SEC(".data.control") = {
 	.abi_version = AEGIS_ABI_VERSION,
 	.size = sizeof(struct aegis_control),

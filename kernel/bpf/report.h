@@ -157,7 +157,7 @@ static __noinline void report(const struct request *request, struct file *file)
 	exe.used = &event->exe_size;
 	exe.truncated = &event->truncated;
 	put_exe(&exe);
-	event->reserved = 0;
+	event->spared = answer.spared;
 	bpf_ringbuf_submit(event, 0);
 }
 

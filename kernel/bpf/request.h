@@ -12,7 +12,8 @@ typedef u64 packed_answer;
 static __always_inline packed_answer pack_answer(const struct aegis_answer *answer)
 {
 	return (u64)answer->rule | (u64)(answer->action & 0xff) << 32 |
-	       (u64)(answer->access & 0xff) << 40 | (u64)(answer->why & 0xff) << 48;
+	       (u64)(answer->access & 0xff) << 40 | (u64)(answer->why & 0xff) << 48 |
+	       (u64)(answer->spared & 0xff) << 56;
 }
 
 static __always_inline struct aegis_answer unpack_answer(packed_answer packed)
@@ -22,6 +23,7 @@ static __always_inline struct aegis_answer unpack_answer(packed_answer packed)
 		.action = packed >> 32 & 0xff,
 		.access = packed >> 40 & 0xff,
 		.why = packed >> 48 & 0xff,
+		.spared = packed >> 56,
 	};
 
 	return answer;
@@ -38,6 +40,25 @@ static __always_inline bool is_denied(packed_answer packed)
 	struct aegis_answer answer = unpack_answer(packed);
 
 	return aegis_is_denied(&answer);
+}
+
+/*
+ * What comes of an answer now: each hook passes its answer through this before it reports it and
+ * acts on it. The scratch cgroup knows no emergency, so that a proof still shows what there will be
+ * when it is over.
+ *
+ * @is_guard: whether what denies protects the enforcement itself, rather than an object
+ */
+static __always_inline void take_emergency(struct request *request, bool is_guard)
+{
+	u64 emergency = control.emergency;
+	struct aegis_answer answer;
+
+	if (!emergency || current_cgroup() == control.scratch_cgroup)
+		return;
+	answer = unpack_answer(request->answer);
+	aegis_spare(&answer, emergency, ticks_now(), is_guard);
+	request->answer = pack_answer(&answer);
 }
 
 /* Who asks for what, in one word: the scope, and one bit for each access. */

@@ -198,23 +198,35 @@ static __always_inline u64 current_cgroup(void)
 	return bpf_get_current_cgroup_id();
 }
 
+/* Clock ticks since boot, suspended time included: what deadlines are counted in. */
+static __always_inline u64 ticks_now(void)
+{
+	return bpf_ktime_get_boot_ns() >> AEGIS_TICK_SHIFT;
+}
+
 /*
  * Runs at every open of every process on the host. A process outside of every scope
- * pays for reading two words, and no more.
+ * pays for reading two words, and no more; the clock is asked only while a confirmation is open.
+ *
+ * The word that says which slot decides is read once: whatever is switched meanwhile, one
+ * decision is by one generation.
  */
 static __always_inline struct subject current_subject(void)
 {
 	struct subject nobody = {}, subject;
 	u32 trial = control.trial_slot;
+	u64 slots = control.slots;
 	u64 id = current_cgroup();
 	void *cache;
 	u32 *scope;
 
-	subject.slot = control.active;
+	subject.slot = slots & AEGIS_SLOT_MASK;
+	if (slots >> AEGIS_DEADLINE_AT)
+		subject.slot = aegis_deciding_slot(slots, ticks_now());
 	if (bystanders[subject.slot & SLOT_MASK][id * 0x9e3779b97f4a7c15ULL >> 54] == id)
 		return nobody;
 	/* A generation is tried out on one cgroup before it decides for anybody else. */
-	if (trial && id == control.trial_cgroup)
+	if (trial && id == control.scratch_cgroup)
 		subject.slot = trial;
 	if (!subject.slot)
 		return nobody;

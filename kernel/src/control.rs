@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The switches, shared with the programs through one mapping each.
 //!
-//! A flip is one aligned 32-bit store here. The two structs at the top own the only unsafe code of
+//! A flip is one aligned 64-bit store here. The two structs at the top own the only unsafe code of
 //! this crate: a mapping of a BPF array map, and atomic access to its words.
 
 use std::{
@@ -12,11 +12,18 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-use aegis_abi::generated::{
-    AEGIS_ABI_VERSION, AEGIS_BYSTANDERS, AEGIS_SLOTS, aegis_asking, aegis_control, aegis_resolved,
+use aegis_abi::{
+    SlotsWord,
+    generated::{
+        AEGIS_ABI_VERSION, AEGIS_BYSTANDERS, AEGIS_SLOTS, AEGIS_TICK_SHIFT, aegis_asking,
+        aegis_control, aegis_resolved, aegis_toggle,
+    },
 };
 use libbpf_rs::{MapCore as _, MapHandle};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::{
+    mm::{MapFlags, ProtFlags, mmap, munmap},
+    time::{ClockId, clock_gettime},
+};
 
 use crate::Error;
 
@@ -35,7 +42,7 @@ impl Slot {
         self.0
     }
 
-    fn from_number(number: u32) -> Option<Self> {
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
         (1..AEGIS_SLOTS).contains(&number).then_some(Self(number))
     }
 }
@@ -63,38 +70,59 @@ impl Control {
         Ok(control)
     }
 
-    pub(crate) fn active(&self) -> Option<Slot> {
-        Slot::from_number(self.active_word().load(Ordering::Acquire))
+    /// What holds now.
+    pub(crate) fn slots(&self) -> SlotsWord {
+        SlotsWord::from_word(self.slots_word().load(Ordering::Acquire)).at(now())
     }
 
-    pub(crate) fn previous(&self) -> Option<Slot> {
-        Slot::from_number(self.previous_word().load(Ordering::Acquire))
+    /// What stands in the word, whatever the clock says.
+    pub(crate) fn raw_slots(&self) -> SlotsWord {
+        SlotsWord::from_word(self.slots_word().load(Ordering::Acquire))
     }
 
     pub(crate) fn trial(&self) -> Option<Slot> {
         Slot::from_number(self.trial_word().load(Ordering::Acquire))
     }
 
-    pub(crate) fn switch(&self, slot: Option<Slot>) {
-        let before = self.active_word().swap(number(slot), Ordering::SeqCst);
-        if before != number(slot) {
-            self.previous_word().store(before, Ordering::SeqCst);
+    /// Changes what holds, with one store; `change` is asked again if somebody else was faster. The
+    /// answer is what held before and what holds now, or `None` if there is nothing to change.
+    pub(crate) fn change(
+        &self,
+        change: impl Fn(SlotsWord) -> Option<SlotsWord>,
+    ) -> Option<(SlotsWord, SlotsWord)> {
+        let word = self.slots_word();
+        let mut found = word.load(Ordering::Acquire);
+        loop {
+            let before = SlotsWord::from_word(found).at(now());
+            let after = change(before)?;
+            match word.compare_exchange(found, after.word(), Ordering::SeqCst, Ordering::Acquire) {
+                Ok(_) => return Some((before, after)),
+                Err(other) => found = other,
+            }
         }
     }
 
-    pub(crate) fn restore(&self, active: Option<Slot>, previous: Option<Slot>) {
-        self.active_word().store(number(active), Ordering::SeqCst);
-        self.previous_word().store(number(previous), Ordering::SeqCst);
-    }
-
-    pub(crate) fn try_out(&self, slot: Slot, cgroup: u64) {
-        self.long(offset_of!(aegis_control, trial_cgroup)).store(cgroup, Ordering::SeqCst);
+    pub(crate) fn try_out(&self, slot: Slot) {
         self.trial_word().store(slot.0, Ordering::SeqCst);
     }
 
     pub(crate) fn end_trial(&self) {
         self.trial_word().store(0, Ordering::SeqCst);
-        self.long(offset_of!(aegis_control, trial_cgroup)).store(0, Ordering::SeqCst);
+    }
+
+    /// Where proofs are made: a trial decides there, and an emergency does not hold.
+    pub(crate) fn set_scratch(&self, cgroup: u64) {
+        self.long(offset_of!(aegis_control, scratch_cgroup)).store(cgroup, Ordering::SeqCst);
+    }
+
+    /// Numbers of generations go on from here, if they are not beyond it.
+    pub(crate) fn number_from(&self, last: u64) {
+        self.long(offset_of!(aegis_control, last_number)).fetch_max(last, Ordering::SeqCst);
+    }
+
+    /// The hash of the object that the attached programs are from.
+    pub(crate) fn programs(&self) -> &AtomicU64 {
+        self.long(offset_of!(aegis_control, programs))
     }
 
     /// The next number for a generation; never one that was used before.
@@ -107,12 +135,24 @@ impl Control {
         self.long(offset_of!(aegis_control, event_sequence))
     }
 
-    fn active_word(&self) -> &AtomicU32 {
-        self.word(offset_of!(aegis_control, active))
+    /// The word that says whether there is an emergency.
+    pub(crate) fn emergency(&self) -> &AtomicU64 {
+        self.long(offset_of!(aegis_control, emergency))
     }
 
-    fn previous_word(&self) -> &AtomicU32 {
-        self.word(offset_of!(aegis_control, previous))
+    /// How many toggles of it there were.
+    pub(crate) fn toggles(&self) -> &AtomicU64 {
+        self.long(offset_of!(aegis_control, toggles))
+    }
+
+    /// One word of the toggle at a place.
+    pub(crate) fn toggle(&self, place: usize, word: usize) -> &AtomicU64 {
+        let start = offset_of!(aegis_control, toggle) + place * size_of::<aegis_toggle>();
+        self.long(start + word * 8)
+    }
+
+    fn slots_word(&self) -> &AtomicU64 {
+        self.long(offset_of!(aegis_control, slots))
     }
 
     fn trial_word(&self) -> &AtomicU32 {
@@ -128,8 +168,13 @@ impl Control {
     }
 }
 
-fn number(slot: Option<Slot>) -> u32 {
-    slot.map_or(0, Slot::number)
+/// Ticks since boot, suspended time included: the clock of deadlines.
+pub(crate) fn now() -> u64 {
+    let time = clock_gettime(ClockId::Boottime);
+    let (seconds, nanoseconds) =
+        (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
+    // Rounded down, as the programs do: what is due there is due here.
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds) >> AEGIS_TICK_SHIFT
 }
 
 /// The mapping of `.bss.bystanders`: cgroups known to be in no scope, by slot.

@@ -115,11 +115,11 @@ impl Kernel {
         Ok(counts)
     }
 
-    /// A slot that neither decides, nor decided last, nor is tried out; an empty one if there is.
+    /// A slot that neither decides, nor may decide without being filled first; an empty one if there is.
     fn idle_slot(&self) -> Result<Slot, Error> {
-        let taken = [self.active(), self.previous(), self.control.trial()];
+        let taken = self.named_slots();
         let mut idle: Option<Slot> = None;
-        for slot in Slot::all().filter(|slot| !taken.contains(&Some(*slot))) {
+        for slot in Slot::all().filter(|slot| !taken.contains(slot)) {
             if self.generation(slot)?.is_none() {
                 return Ok(slot);
             }

@@ -4,7 +4,10 @@
 //! Everything is pinned below a new directory first, which then gets its name with one rename: either
 //! all is there or nothing. Attached programs decide nothing as long as no slot is active.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
 
 use libbpf_rs::{Link, MapCore as _, MapHandle, Object};
 use rustix::{
@@ -44,7 +47,15 @@ impl Kernel {
                 Err(also) => Err(also),
             };
         }
-        Self::open(pins)?.ok_or_else(|| Error::file("find the new pins at", pins, Errno::NOENT))
+        let kernel = Self::open(pins)?
+            .ok_or_else(|| Error::file("find the new pins at", pins, Errno::NOENT))?;
+        kernel.control.programs().store(own_programs(), Ordering::SeqCst);
+        Ok(kernel)
+    }
+
+    /// Whether the attached programs are those of this binary.
+    pub fn has_own_programs(&self) -> bool {
+        self.control.programs().load(Ordering::SeqCst) == own_programs()
     }
 
     /// Takes everything of ours from this host: the answer is whether there was anything.
@@ -57,7 +68,7 @@ impl Kernel {
     pub fn detach(pins: &Path) -> Result<bool, Error> {
         // Decide nothing, at once, if these are pins that we understand; the links are next.
         if let Ok(Some(kernel)) = Self::open(pins) {
-            kernel.switch(None);
+            kernel.switch(None, None);
         }
         let mut any = false;
         for place in [pins, &Self::half_done(pins)] {
@@ -150,6 +161,11 @@ fn remove_pins(place: &Path) -> Result<bool, Error> {
     fs::unlinkat(CWD, place, AtFlags::REMOVEDIR)
         .map_err(|source| Error::file("remove the directory", place, source))?;
     Ok(true)
+}
+
+/// Tells the programs of one binary from those of another.
+fn own_programs() -> u64 {
+    aegis_abi::hash_name(0, AEGIS)
 }
 
 /// The compiled programs.

@@ -5,7 +5,8 @@
 //!   Host facts          probe            what this host can do, by trying
 //!   path → InodeKey     Resolver         as the kernel sees it
 //!   Rows → slot         Kernel::fill     written, compared, frozen
-//!   slot → decides      Kernel::switch   one store
+//!   slot → decides      Kernel::switch   one store, and back: slots
+//!   rules → reports     Kernel::begin_emergency  one store as well
 //!   ring → Event        Kernel::take_events
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! ours lie, is for others to know.
 
 mod control;
+mod emergency;
 mod error;
 mod events;
 mod generation;
@@ -21,16 +23,19 @@ mod install;
 mod load;
 pub mod probe;
 mod resolve;
+mod slots;
 
 use std::path::{Path, PathBuf};
 
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
 
 pub use control::Slot;
+pub use emergency::{Emergency, Toggle};
 pub use error::Error;
 pub use events::{Events, Taken};
 pub use generation::Generation;
 pub use resolve::Resolver;
+pub use slots::Slots;
 
 use control::{Bystanders, Control};
 
@@ -79,30 +84,30 @@ impl Kernel {
         &self.pins
     }
 
-    /// The slot that decides.
+    /// The slot that decides now.
     pub fn active(&self) -> Option<Slot> {
-        self.control.active()
+        self.slots().active
     }
 
     /// The slot that decided before the last switch.
     pub fn previous(&self) -> Option<Slot> {
-        self.control.previous()
-    }
-
-    /// Lets `slot` decide from now on, with one aligned store; what decided becomes previous.
-    pub fn switch(&self, slot: Option<Slot>) {
-        self.control.switch(slot);
-    }
-
-    /// Takes back a [`Kernel::switch`] that turned out wrong: what decided before decides again,
-    /// and is not the previous one of anything.
-    pub fn switch_back(&self, active: Option<Slot>, previous: Option<Slot>) {
-        self.control.restore(active, previous);
+        self.slots().previous
     }
 
     /// Lets `slot` decide for the one cgroup with this id, whatever is active for the others.
     pub fn try_out(&self, slot: Slot, cgroup: u64) {
-        self.control.try_out(slot, cgroup);
+        self.control.set_scratch(cgroup);
+        self.control.try_out(slot);
+    }
+
+    /// Says in which cgroup proofs are made: emergencies do not hold there.
+    pub fn set_scratch(&self, cgroup: u64) {
+        self.control.set_scratch(cgroup);
+    }
+
+    /// Numbers of generations go on behind `last`, which was the newest before our pins came.
+    pub fn number_from(&self, last: u64) {
+        self.control.number_from(last);
     }
 
     /// Ends [`Kernel::try_out`].

@@ -64,6 +64,7 @@ pub(crate) fn line(record: &Value) -> String {
     }
     let verdict = match text("verdict").as_str() {
         "deny" => "DENIED",
+        "would_deny" if text("spared_by") == "emergency" => "WOULD DENY (emergency)",
         "would_deny" => "WOULD DENY",
         _ => "REPORTED",
     };
