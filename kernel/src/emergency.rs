@@ -5,16 +5,24 @@
 //! Who did it and why is written into the control map before the store, and says so for the last
 //! eight times, whatever became of any log.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use aegis_abi::{
     EmergencyWord,
     generated::{AEGIS_REASON_MAX, AEGIS_TOGGLES, aegis_toggle},
     nanoseconds, ticks,
 };
+use libbpf_rs::MapHandle;
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use crate::{Kernel, control};
+use crate::{
+    Error, Kernel,
+    control::{self, Control},
+    install,
+};
 
 /// Somebody began an emergency, or ended it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,10 +56,38 @@ pub struct Emergency {
     pub toggle: Option<Toggle>,
 }
 
+/// The switches alone: all that an emergency needs, whatever else is broken.
+#[derive(Debug)]
+pub struct Switches(pub(crate) Control);
+
 impl Kernel {
+    /// The switches.
+    pub const fn switches(&self) -> &Switches {
+        &self.switches
+    }
+}
+
+impl Switches {
+    /// Opens the switches that are pinned below `pins`; `None` if nothing is.
+    ///
+    /// # Errors
+    /// If they cannot be opened, or are of another version.
+    pub fn open(pins: &Path) -> Result<Option<Self>, Error> {
+        libbpf_rs::set_print(None);
+        let path = pins.join(install::CONTROL);
+        match rustix::fs::stat(pins) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(source) => return Err(Error::file("look for pins at", pins, source)),
+        }
+        let map =
+            MapHandle::from_pinned_path(&path).map_err(|source| Error::OpenPin { path, source })?;
+        Ok(Some(Self(Control::of(&map)?)))
+    }
+
     /// The emergency that holds now.
     pub fn emergency(&self) -> Option<Emergency> {
-        let word = self.control.emergency().load(Ordering::Acquire);
+        let word = self.0.emergency().load(Ordering::Acquire);
         let emergency = EmergencyWord::at(word, control::now())?;
         Some(Emergency {
             until: nanoseconds(emergency.until),
@@ -65,7 +101,7 @@ impl Kernel {
     pub fn begin_emergency(&self, toggle: &Toggle, until: u64) -> u64 {
         let (number, place) = self.write_toggle(toggle);
         let word = EmergencyWord { place, guards_too: toggle.guards_too, until: ticks(until) };
-        self.control.emergency().store(word.word(), Ordering::SeqCst);
+        self.0.emergency().store(word.word(), Ordering::SeqCst);
         number
     }
 
@@ -75,13 +111,13 @@ impl Kernel {
         if before.is_some() {
             self.write_toggle(toggle);
         }
-        self.control.emergency().store(0, Ordering::SeqCst);
+        self.0.emergency().store(0, Ordering::SeqCst);
         before
     }
 
     /// How often emergencies were begun or ended since our pins came, and what is known of the last.
     pub fn toggles(&self) -> (u64, Vec<Toggle>) {
-        let count = self.control.toggles().load(Ordering::Acquire);
+        let count = self.0.toggles().load(Ordering::Acquire);
         let mut known: Vec<Toggle> =
             (0..AEGIS_TOGGLES).filter_map(|at| self.toggle_at(at)).collect();
         known.sort_by_key(|toggle| toggle.number);
@@ -90,7 +126,7 @@ impl Kernel {
 
     /// Everything but the word that switches.
     fn write_toggle(&self, toggle: &Toggle) -> (u64, u32) {
-        let number = self.control.toggles().fetch_add(1, Ordering::SeqCst) + 1;
+        let number = self.0.toggles().fetch_add(1, Ordering::SeqCst) + 1;
         let place = place_of(number);
         let mut raw = aegis_toggle::new_zeroed();
         raw.time = toggle.time;
@@ -103,7 +139,7 @@ impl Kernel {
         for (to, from) in raw.reason.iter_mut().take(REASON - 1).zip(toggle.reason.bytes()) {
             *to = from;
         }
-        let word = |at| self.control.toggle(place as usize, at);
+        let word = |at| self.0.toggle(place as usize, at);
         word(0).store(0, Ordering::SeqCst);
         for (at, bytes) in raw.as_bytes().chunks_exact(8).enumerate().skip(1) {
             store(word(at), bytes);
@@ -113,7 +149,7 @@ impl Kernel {
     }
 
     fn toggle_at(&self, place: u32) -> Option<Toggle> {
-        let word = |at: usize| self.control.toggle(place as usize, at).load(Ordering::Acquire);
+        let word = |at: usize| self.0.toggle(place as usize, at).load(Ordering::Acquire);
         let number = word(0);
         let mut raw = aegis_toggle::new_zeroed();
         for (at, bytes) in raw.as_mut_bytes().chunks_exact_mut(8).enumerate() {

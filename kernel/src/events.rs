@@ -68,7 +68,7 @@ impl Events<'_> {
         }
         let events = std::mem::take(&mut *self.taken.borrow_mut());
         let count = events.len() as u64;
-        let counter = self.kernel.control.event_sequence();
+        let counter = self.kernel.control().event_sequence();
         let first = counter.fetch_add(count + lost, Ordering::SeqCst) + lost + 1;
         Ok((first..).zip(events).map(|(sequence, event)| Taken { sequence, event }).collect())
     }

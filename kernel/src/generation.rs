@@ -66,7 +66,7 @@ impl Kernel {
             self.by_slot.clear(slot)?;
             return Err(error);
         }
-        raw.number = self.control.next_number();
+        raw.number = self.control().next_number();
         raw.seed = rows.seed;
         raw.exempt_cgroup = exempt_cgroup.unwrap_or(0);
         raw.filled_at = filled_at;
@@ -247,6 +247,19 @@ impl BySlot {
             }
         }
         Ok(())
+    }
+
+    /// Whether any inner map is in a slot.
+    pub(crate) fn holds(&self, slot: Slot) -> Result<bool, Error> {
+        for (kind, outer) in &self.outer {
+            let inner = outer
+                .lookup(&slot.number().to_ne_bytes(), MapFlags::ANY)
+                .map_err(|source| Error::map("read", kind, source))?;
+            if inner.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The kernel waits for all programs that run before it returns from an update of an outer map:

@@ -49,13 +49,13 @@ impl Kernel {
         }
         let kernel = Self::open(pins)?
             .ok_or_else(|| Error::file("find the new pins at", pins, Errno::NOENT))?;
-        kernel.control.programs().store(own_programs(), Ordering::SeqCst);
+        kernel.control().programs().store(own_programs(), Ordering::SeqCst);
         Ok(kernel)
     }
 
     /// Whether the attached programs are those of this binary.
     pub fn has_own_programs(&self) -> bool {
-        self.control.programs().load(Ordering::SeqCst) == own_programs()
+        self.control().programs().load(Ordering::SeqCst) == own_programs()
     }
 
     /// Takes everything of ours from this host: the answer is whether there was anything.

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
 
 pub use control::Slot;
-pub use emergency::{Emergency, Toggle};
+pub use emergency::{Emergency, Switches, Toggle};
 pub use error::Error;
 pub use events::{Events, Taken};
 pub use generation::Generation;
@@ -43,7 +43,7 @@ use control::{Bystanders, Control};
 #[derive(Debug)]
 pub struct Kernel {
     pins: PathBuf,
-    control: Control,
+    switches: Switches,
     bystanders: Bystanders,
     generations: MapHandle,
     events: MapHandle,
@@ -68,15 +68,19 @@ impl Kernel {
             let path = pins.join(name);
             MapHandle::from_pinned_path(&path).map_err(|source| Error::OpenPin { path, source })
         };
-        let control = Control::of(&map(install::CONTROL)?)?;
+        let switches = Switches(Control::of(&map(install::CONTROL)?)?);
         Ok(Some(Self {
-            control,
+            switches,
             bystanders: Bystanders::of(&map(install::BYSTANDERS)?)?,
             generations: map("generations")?,
             events: map("events")?,
             by_slot: generation::BySlot::open(&map)?,
             pins: pins.to_owned(),
         }))
+    }
+
+    const fn control(&self) -> &Control {
+        &self.switches.0
     }
 
     /// Where everything is pinned.
@@ -96,23 +100,23 @@ impl Kernel {
 
     /// Lets `slot` decide for the one cgroup with this id, whatever is active for the others.
     pub fn try_out(&self, slot: Slot, cgroup: u64) {
-        self.control.set_scratch(cgroup);
-        self.control.try_out(slot);
+        self.control().set_scratch(cgroup);
+        self.control().try_out(slot);
     }
 
     /// Says in which cgroup proofs are made: emergencies do not hold there.
     pub fn set_scratch(&self, cgroup: u64) {
-        self.control.set_scratch(cgroup);
+        self.control().set_scratch(cgroup);
     }
 
     /// Numbers of generations go on behind `last`, which was the newest before our pins came.
     pub fn number_from(&self, last: u64) {
-        self.control.number_from(last);
+        self.control().number_from(last);
     }
 
     /// Ends [`Kernel::try_out`].
     pub fn end_trial(&self) {
-        self.control.end_trial();
+        self.control().end_trial();
     }
 
     /// Waits until no program decides any more by what was switched away from.

@@ -6,7 +6,7 @@
 
 use aegis_abi::{SlotsWord, nanoseconds, ticks};
 
-use crate::{Kernel, Slot, control};
+use crate::{Error, Kernel, Slot, control};
 
 /// What holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,19 +45,39 @@ impl Slots {
 impl Kernel {
     /// What holds now.
     pub fn slots(&self) -> Slots {
-        Slots::of(self.control.slots())
+        Slots::of(self.control().slots())
     }
 
     /// The slot from which the kernel went back by itself, as long as nobody has taken note of it.
     pub fn fell_from(&self) -> Option<Slot> {
-        let raw = self.control.raw_slots();
+        let raw = self.control().raw_slots();
         let fell = raw != raw.at(control::now());
         Slot::from_number(raw.active).filter(|_| fell)
     }
 
     /// Takes note that the kernel has gone back by itself. What decides does not change.
     pub fn settle(&self) {
-        self.control.change(Some);
+        self.control().change(Some);
+    }
+
+    /// Gives back the memory of every slot that can only decide after it was filled anew: what a
+    /// killed command left, and what nothing leads back to. The answer is which slots had anything.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn reclaim(&self) -> Result<Vec<Slot>, Error> {
+        let named = self.named_slots();
+        let mut reclaimed = Vec::new();
+        for slot in Slot::all().filter(|slot| !named.contains(slot)) {
+            if self.generation(slot)?.is_some() || self.by_slot.holds(slot)? {
+                if reclaimed.is_empty() {
+                    self.wait_for_decisions()?; // by what was switched away from just now
+                }
+                self.empty(slot)?;
+                reclaimed.push(slot);
+            }
+        }
+        Ok(reclaimed)
     }
 
     /// Lets `slot` decide from now on; what decides becomes previous. With a deadline (nanoseconds
@@ -81,7 +101,7 @@ impl Kernel {
     /// Takes back a [`Kernel::switch`] or [`Kernel::replace`] to `slot`, after which `before` is to
     /// hold again. What somebody else has switched to meanwhile stays.
     pub fn switch_back(&self, slot: Slot, before: Slots) {
-        self.control.change(|now| {
+        self.control().change(|now| {
             let before = before.word();
             if now.active == slot.number() {
                 Some(before)
@@ -96,7 +116,7 @@ impl Kernel {
     /// What decides goes on deciding after the deadline. `false`: it was too late, or there is none.
     pub fn confirm(&self) -> bool {
         let confirmed = self
-            .control
+            .control()
             .change(|now| (now.deadline != 0).then_some(SlotsWord { kept: 0, deadline: 0, ..now }));
         let Some((before, after)) = confirmed else { return false };
         // Stopped for so long between the look at the clock and the store that the deadline passed:
@@ -104,14 +124,14 @@ impl Kernel {
         if before == before.at(control::now()) {
             return true;
         }
-        self.control.change(|now| (now == after).then(|| before.at(u64::MAX)));
+        self.control().change(|now| (now == after).then(|| before.at(u64::MAX)));
         false
     }
 
     /// Goes back to the previous slot if `seen` still holds; an open confirmation ends with what was
     /// there before it. Otherwise what decided becomes previous, so that the same leads forward again.
     pub fn roll_back(&self, seen: Slots) -> bool {
-        let rolled = self.control.change(|now| {
+        let rolled = self.control().change(|now| {
             if now != seen.word() || now.previous == 0 {
                 None
             } else if now.deadline != 0 {
@@ -125,13 +145,13 @@ impl Kernel {
 
     /// Every slot that decides, has decided, or may decide again without anybody's help.
     pub(crate) fn named_slots(&self) -> Vec<Slot> {
-        let raw = self.control.raw_slots();
+        let raw = self.control().raw_slots();
         let named = [raw.active, raw.previous, raw.kept].map(Slot::from_number);
-        named.into_iter().chain([self.control.trial()]).flatten().collect()
+        named.into_iter().chain([self.control().trial()]).flatten().collect()
     }
 
     fn changed(&self, next: impl Fn(SlotsWord) -> Option<SlotsWord>) -> Slots {
-        let changed = self.control.change(next);
+        let changed = self.control().change(next);
         changed.map_or_else(|| self.slots(), |(before, _)| Slots::of(before))
     }
 }
