@@ -201,6 +201,17 @@ struct aegis_toggle {
 	aegis_u8 reason[AEGIS_REASON_MAX]; /* UTF-8, filled up with NUL */
 };
 
+/*
+ * A line of the provenance log, as the kernel's memory witnesses it. Whoever writes a line
+ * announces it here, waits until it is on disk, and then says that it is; so a kill at any point is
+ * told apart from a line that somebody took away. Programs never read this.
+ */
+struct aegis_log_head {
+	aegis_u64 sequence; /* 0: none, or half written */
+	aegis_u64 written;  /* 1: the line is on disk */
+	aegis_u8 hash[32];  /* SHA-256 of the line */
+};
+
 /* The switches. One mapping is shared by the programs and every command. */
 struct aegis_control {
 	aegis_u32 abi_version; /* AEGIS_ABI_VERSION */
@@ -215,6 +226,8 @@ struct aegis_control {
 	aegis_u64 programs;	  /* hash of the object that the attached programs are from */
 	aegis_u64 toggles;	  /* how many there were; number N is at (N - 1) % AEGIS_TOGGLES */
 	struct aegis_toggle toggle[AEGIS_TOGGLES];
+	struct aegis_log_head log_heads[2]; /* the newest line, and the one before */
+	aegis_u64 log_unlogged; /* what acted and could not be logged, and is not in the log yet */
 };
 
 /* What the resolver learns of one inode: the kernel's own answer to a stat. */
@@ -299,7 +312,8 @@ _Static_assert(sizeof(struct aegis_verdict) == 36, "no holes");
 _Static_assert(sizeof(struct aegis_count) == 32, "no holes");
 _Static_assert(sizeof(struct aegis_generation) == 96, "no holes");
 _Static_assert(sizeof(struct aegis_toggle) == 296, "no holes");
-_Static_assert(sizeof(struct aegis_control) == 72 + AEGIS_TOGGLES * 296, "no holes");
+_Static_assert(sizeof(struct aegis_log_head) == 48, "no holes");
+_Static_assert(sizeof(struct aegis_control) == 176 + AEGIS_TOGGLES * 296, "no holes");
 _Static_assert(sizeof(struct aegis_resolved) == 40, "no holes");
 _Static_assert(sizeof(struct aegis_event) == 1896, "no holes");
 #endif

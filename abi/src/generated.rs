@@ -373,6 +373,35 @@ const _: () = {
     zerocopy :: Immutable,
     zerocopy :: KnownLayout,
 )]
+pub struct aegis_log_head {
+    pub sequence: aegis_u64,
+    pub written: aegis_u64,
+    pub hash: [aegis_u8; 32usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of aegis_log_head"][::std::mem::size_of::<aegis_log_head>() - 48usize];
+    ["Alignment of aegis_log_head"][::std::mem::align_of::<aegis_log_head>() - 8usize];
+    ["Offset of field: aegis_log_head::sequence"]
+        [::std::mem::offset_of!(aegis_log_head, sequence) - 0usize];
+    ["Offset of field: aegis_log_head::written"]
+        [::std::mem::offset_of!(aegis_log_head, written) - 8usize];
+    ["Offset of field: aegis_log_head::hash"]
+        [::std::mem::offset_of!(aegis_log_head, hash) - 16usize];
+};
+#[repr(C)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    zerocopy :: FromBytes,
+    zerocopy :: IntoBytes,
+    zerocopy :: Immutable,
+    zerocopy :: KnownLayout,
+)]
 pub struct aegis_control {
     pub abi_version: aegis_u32,
     pub size: aegis_u32,
@@ -386,10 +415,12 @@ pub struct aegis_control {
     pub programs: aegis_u64,
     pub toggles: aegis_u64,
     pub toggle: [aegis_toggle; 8usize],
+    pub log_heads: [aegis_log_head; 2usize],
+    pub log_unlogged: aegis_u64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of aegis_control"][::std::mem::size_of::<aegis_control>() - 2440usize];
+    ["Size of aegis_control"][::std::mem::size_of::<aegis_control>() - 2544usize];
     ["Alignment of aegis_control"][::std::mem::align_of::<aegis_control>() - 8usize];
     ["Offset of field: aegis_control::abi_version"]
         [::std::mem::offset_of!(aegis_control, abi_version) - 0usize];
@@ -414,6 +445,10 @@ const _: () = {
         [::std::mem::offset_of!(aegis_control, toggles) - 64usize];
     ["Offset of field: aegis_control::toggle"]
         [::std::mem::offset_of!(aegis_control, toggle) - 72usize];
+    ["Offset of field: aegis_control::log_heads"]
+        [::std::mem::offset_of!(aegis_control, log_heads) - 2440usize];
+    ["Offset of field: aegis_control::log_unlogged"]
+        [::std::mem::offset_of!(aegis_control, log_unlogged) - 2536usize];
 };
 #[repr(C)]
 #[derive(

@@ -163,7 +163,7 @@ impl Control {
         self.0.word(offset)
     }
 
-    fn long(&self, offset: usize) -> &AtomicU64 {
+    pub(crate) fn long(&self, offset: usize) -> &AtomicU64 {
         self.0.long(offset)
     }
 }

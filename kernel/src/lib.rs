@@ -8,6 +8,7 @@
 //!   slot → decides      Kernel::switch   one store, and back: slots
 //!   rules → reports     Kernel::begin_emergency  one store as well
 //!   ring → Event        Kernel::take_events
+//!   log → its newest    Witness
 //! ```
 //!
 //! Everything lives on in pins below one directory of a bpffs, so each command opens it anew
@@ -24,6 +25,7 @@ mod load;
 pub mod probe;
 mod resolve;
 mod slots;
+mod witness;
 
 use std::path::{Path, PathBuf};
 
@@ -36,6 +38,7 @@ pub use events::{Events, Taken};
 pub use generation::Generation;
 pub use resolve::Resolver;
 pub use slots::Slots;
+pub use witness::{LogHead, Witness};
 
 use control::{Bystanders, Control};
 
