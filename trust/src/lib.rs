@@ -20,6 +20,7 @@ mod floors;
 mod json;
 mod key;
 mod moment;
+pub mod provenance;
 mod root;
 mod verified;
 
