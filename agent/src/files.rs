@@ -1,14 +1,140 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Files that are whole or not there: temp, sync, rename, sync of the directory.
+//! Files that are whole or not there (temp, sync, rename, sync of the directory), and files that are
+//! believed: what is checked is the file that was opened, never a name.
 
 use std::{
+    fmt,
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
+use rustix::fs::OFlags;
+use zeroize::Zeroize as _;
+
+use crate::failure::Refusal;
+
+/// What nobody but its owner may see. It has no way into a message.
+#[allow(dead_code, reason = "for `sign`, which is the next to come")]
+pub(crate) struct Secret(Vec<u8>);
+
+impl Secret {
+    /// The bytes, for whoever needs them.
+    #[allow(dead_code, reason = "for `sign`, which is the next to come")]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Reads a file that only root and we can have written: a regular one, no symbolic link, of at most
+/// `most` bytes.
+///
+/// # Errors
+/// A refusal `UNSAFE_FILE` that says what is wrong with the file and how to mend it; an error with
+/// the cause `NotFound` if there is none.
+pub(crate) fn read_trusted(path: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
+    read_checked(path, most, 0o022)
+}
+
+/// Reads a file that nobody but its owner (root, or us) can read.
+///
+/// # Errors
+/// As [`read_trusted`].
+#[allow(dead_code, reason = "for `sign`, which is the next to come")]
+pub(crate) fn read_secret(path: &Path, most: u64) -> anyhow::Result<Secret> {
+    read_checked(path, most, 0o077).map(Secret)
+}
+
+/// Opens a directory that only root and we can change.
+///
+/// # Errors
+/// As [`read_trusted`].
+pub(crate) fn open_trusted_directory(path: &Path) -> anyhow::Result<File> {
+    let file = open_no_link(path, OFlags::DIRECTORY)?;
+    check_owner(path, &file, 0o022)?;
+    Ok(file)
+}
+
+/// Whether something could not be read because it is not there.
+pub(crate) fn is_missing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+fn read_checked(path: &Path, most: u64, forbidden: u32) -> anyhow::Result<Vec<u8>> {
+    let failed = || format!("failed to read {}", path.display());
+    // A pipe in the place of a file must not be waited for.
+    let file = open_no_link(path, OFlags::NONBLOCK)?;
+    if !file.metadata().with_context(failed)?.is_file() {
+        return Err(unsafe_file(path, "it is no regular file", "name a regular file").into());
+    }
+    check_owner(path, &file, forbidden)?;
+    // At its size from the start: what is moved to a larger place leaves a copy behind.
+    let size = file.metadata().with_context(failed)?.len().min(most).saturating_add(1);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).with_context(failed)?;
+    if u64::try_from(bytes.len()).is_ok_and(|size| size > most) {
+        let what = format!("it has more than {most} bytes");
+        return Err(unsafe_file(path, &what, "name the right file").into());
+    }
+    Ok(bytes)
+}
+
+fn open_no_link(path: &Path, flags: OFlags) -> anyhow::Result<File> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags | OFlags::RDONLY, rustix::fs::Mode::empty()) {
+        Ok(opened) => Ok(opened.into()),
+        Err(rustix::io::Errno::LOOP) => {
+            Err(unsafe_file(path, "it is a symbolic link", "name the file itself").into())
+        }
+        Err(rustix::io::Errno::NOTDIR) if fs::symlink_metadata(path).is_ok() => {
+            Err(unsafe_file(path, "it is no directory", "move it away").into())
+        }
+        Err(error) => Err(io::Error::from(error))
+            .with_context(|| format!("failed to open {}", path.display())),
+    }
+}
+
+fn check_owner(path: &Path, file: &File, forbidden: u32) -> anyhow::Result<()> {
+    let found = file.metadata().with_context(|| format!("failed to look at {}", path.display()))?;
+    let us = rustix::process::geteuid().as_raw();
+    match wrong_owner(found.uid(), us).or_else(|| wrong_mode(found.mode(), forbidden)) {
+        None => Ok(()),
+        Some((what, fix)) => {
+            Err(unsafe_file(path, &what, &format!("{fix} {}", path.display())).into())
+        }
+    }
+}
+
+fn wrong_owner(owner: u32, us: u32) -> Option<(String, &'static str)> {
+    let wrong = owner != 0 && owner != us;
+    wrong.then(|| (format!("it belongs to uid {owner}, who can change it"), "chown root"))
+}
+
+fn wrong_mode(mode: u32, forbidden: u32) -> Option<(String, &'static str)> {
+    let too_much = mode & forbidden;
+    let others = if too_much & 0o022 == 0 { "read" } else { "change" };
+    let fix = if forbidden == 0o077 { "chmod go-rwx" } else { "chmod go-w" };
+    let what = || format!("its mode {:04o} lets others {others} it", mode & 0o7777);
+    (too_much != 0).then(|| (what(), fix))
+}
+
+fn unsafe_file(path: &Path, what: &str, fix: &str) -> Refusal {
+    Refusal::new("UNSAFE_FILE", format!("{} is not used: {what}", path.display())).hint(fix)
+}
 
 /// Writes a file so that a reader, or a power cut, finds the old content or the new.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
@@ -22,21 +148,6 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         return Err(error).with_context(failed);
     }
     sync_directory_of(path).with_context(failed)
-}
-
-/// Adds one line to a file, made if there is none, and waits until it is on disk.
-pub(crate) fn append_line(path: &Path, line: &str) -> anyhow::Result<()> {
-    let failed = || format!("failed to write to {}", path.display());
-    let mut file =
-        OpenOptions::new().append(true).create(true).mode(0o600).open(path).with_context(failed)?;
-    let length = file.metadata().with_context(failed)?.len();
-    let whole = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
-    if let Err(error) = whole {
-        // A torn line would spoil the next one as well.
-        file.set_len(length).with_context(failed)?;
-        return Err(error).with_context(failed);
-    }
-    if length == 0 { sync_directory_of(path).with_context(failed) } else { Ok(()) }
 }
 
 /// Removes a file if it is there.
@@ -65,22 +176,28 @@ pub(crate) fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // What a killed command left there is taken away, whatever it is; nothing is followed or shared.
+    remove(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
-fn sync_directory_of(path: &Path) -> io::Result<()> {
+/// Waits until a name in a directory is on disk.
+pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
     let directory = path.parent().unwrap_or_else(|| Path::new("/"));
     File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::{
+        os::unix::fs::PermissionsExt as _,
+        sync::atomic::{AtomicU32, Ordering},
+    };
 
     use super::*;
+    use crate::failure::tell;
 
     /// A directory for one test, gone when the test ends.
     #[derive(Debug)]
@@ -112,6 +229,68 @@ pub(crate) mod tests {
         fs::create_dir(scratch.0.join("file.new")).unwrap();
         assert!(write_whole(&path, b"new").is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
+    }
+
+    #[test]
+    fn a_file_that_others_can_change_is_not_believed() {
+        let scratch = Scratch::new();
+        let path = scratch.0.join("file");
+        fs::write(&path, "content").unwrap();
+        let with_mode = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let refused = |why: &str| {
+            let told = tell(&read_trusted(&path, 100).unwrap_err());
+            assert_eq!(told.code, "UNSAFE_FILE", "{}", told.message);
+            assert!(told.message.contains(why), "{}", told.message);
+        };
+        with_mode(0o644);
+        assert_eq!(read_trusted(&path, 7).unwrap(), b"content");
+        assert!(read_trusted(&path, 6).unwrap_err().to_string().contains("more than 6 bytes"));
+        with_mode(0o664);
+        refused("lets others change it");
+        with_mode(0o646);
+        refused("lets others change it");
+        with_mode(0o600);
+        fs::rename(&path, scratch.0.join("real")).unwrap();
+        std::os::unix::fs::symlink(scratch.0.join("real"), &path).unwrap();
+        refused("symbolic link");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        refused("no regular file");
+        fs::remove_dir(&path).unwrap();
+        // A pipe that nobody writes to is not waited for.
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
+        refused("no regular file");
+        fs::remove_file(&path).unwrap();
+        assert!(is_missing(&read_trusted(&path, 100).unwrap_err()));
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_not_believed() {
+        assert_eq!(wrong_owner(0, 1000), None);
+        assert_eq!(wrong_owner(1000, 1000), None);
+        let (what, fix) = wrong_owner(1000, 0).expect("it is wrong");
+        assert!(what.contains("belongs to uid 1000"), "{what}");
+        assert_eq!(fix, "chown root");
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused_and_none_is_ever_shown() {
+        let scratch = Scratch::new();
+        let path = scratch.0.join("key");
+        fs::write(&path, "hunter2").unwrap();
+        for mode in [0o604, 0o640, 0o620, 0o611] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let told = tell(&read_secret(&path, 100).unwrap_err());
+            assert_eq!(told.code, "UNSAFE_FILE", "{mode:o}");
+            assert_eq!(told.hint, Some(format!("chmod go-rwx {}", path.display())));
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let secret = read_secret(&path, 100).unwrap();
+        assert_eq!(secret.bytes(), b"hunter2");
+        assert!(!format!("{secret:?}").contains("hunter2"));
     }
 
     #[test]
