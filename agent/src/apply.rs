@@ -6,9 +6,10 @@
 //! before the new generation has denied, for our own scratch cgroup, what it must deny.
 
 mod again;
+mod record;
 
 use std::{
-    cell::Cell,
+    cell::RefCell,
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -30,9 +31,10 @@ use crate::{
     lock::Lock,
     posture::{Blocker, Reason, blockers, enforces},
     proof::{self, Bench, Proof, ProofFiles},
+    provenance::Begun,
     report::{Bound, Objects, Report, workloads},
-    state::{Change, State, StoredSet, hex},
-    steps::{self, Steps},
+    state::{State, StoredSet},
+    steps::Steps,
     time,
 };
 
@@ -92,6 +94,7 @@ pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<
         own: Own::new(mount),
         files: ProofFiles::new(context),
         before: None,
+        begun: RefCell::default(),
         refilled: None,
         _lock: lock,
     };
@@ -99,9 +102,11 @@ pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<
     match done {
         Ok(report) if !report.dry_run => Ok(report),
         Ok(report) => undo.all().map(|()| report),
-        Err(error) => {
+        Err(mut error) => {
             let undone = undo.all();
-            attempt.log_undone(&error, &mut steps);
+            if let Some(unlogged) = attempt.log_undone(&error, &mut steps) {
+                error = error.context(unlogged);
+            }
             match undone {
                 Ok(()) => Err(error),
                 Err(also) => Err(error.context(format!("{also:#}, after this"))),
@@ -135,18 +140,13 @@ struct Attempt<'a> {
     state: State,
     own: Own,
     files: ProofFiles,
-    /// The digest that was active, once that is known to change.
-    before: Option<Before>,
+    /// The digest that was active.
+    before: Option<[u8; 32]>,
+    /// What is on record, and has no end there.
+    begun: RefCell<Option<Begun>>,
     /// Why the same set is put in force again.
     refilled: Option<String>,
     _lock: Lock,
-}
-
-struct Before {
-    digest: Option<[u8; 32]>,
-    after: [u8; 32],
-    /// Whether the log knows that this was begun.
-    logged: Cell<bool>,
 }
 
 impl Attempt<'_> {
@@ -160,11 +160,7 @@ impl Attempt<'_> {
         };
         let wanted = self.wanted(&now)?;
         let same = active.as_ref().filter(|_| wanted.set.digest() == now.set.digest());
-        self.before = Some(Before {
-            digest: active.as_ref().map(|(_, generation)| generation.set_digest),
-            after: wanted.set.digest(),
-            logged: Cell::new(false),
-        });
+        self.before = active.as_ref().map(|(_, generation)| generation.set_digest);
 
         steps.next("compile");
         let ruleset = Rc::new(compile_set(&wanted, &self.files.built_in())?);
@@ -298,7 +294,7 @@ impl Attempt<'_> {
         demand(&tried, "before it was put in force")?;
 
         steps.next("log");
-        self.log("begin", None, Some(&generation), steps)?;
+        undo.keep = Some(self.begin(&wanted, &generation)?);
 
         steps.next("flip");
         undo.flipped_from = Some(kernel.switch(Some(slot), None));
@@ -320,7 +316,7 @@ impl Attempt<'_> {
         drop(turn);
         warn(self.tidy(kernel));
         steps.end();
-        warn(self.log("done", None, Some(&generation), steps));
+        warnings.extend(self.log_done(&proof, steps));
         Ok(Report {
             changed: true,
             dry_run: false,
@@ -368,48 +364,6 @@ impl Attempt<'_> {
         }
         self.state.keep_only(&digests)
     }
-
-    fn log(
-        &self,
-        phase: &str,
-        error: Option<String>,
-        generation: Option<&Generation>,
-        steps: &mut Steps,
-    ) -> anyhow::Result<()> {
-        let Some(before) = &self.before else { return Ok(()) };
-        before.logged.set(true);
-        let (policies, weakening) = match &self.request.wish {
-            Wish::Put(verified, mode) => {
-                let names = verified.iter().map(|verified| verified.policy.name.as_str());
-                (names.collect(), *mode == Mode::Audit && self.request.reason.is_some())
-            }
-            Wish::Remove(name) => (vec![name.as_str()], true),
-        };
-        let taken = if phase == "begin" { Vec::new() } else { steps.end().to_vec() };
-        self.state.log(&Change {
-            command: self.request.command,
-            phase,
-            reason: self.request.reason,
-            policies,
-            weakening,
-            before: before.digest.map(|digest| hex(&digest)),
-            after: Some(hex(&before.after)),
-            generation: generation.map(|generation| generation.number),
-            refilled: self.refilled.as_deref(),
-            error,
-            steps: steps::json(&taken),
-        })
-    }
-
-    /// Says in the log that what was begun there was taken back.
-    fn log_undone(&self, error: &anyhow::Error, steps: &mut Steps) {
-        if self.before.as_ref().is_some_and(|before| before.logged.get())
-            && self.state.directory().exists()
-        {
-            // The failure itself is what the operator must hear of.
-            drop(self.log("undone", Some(format!("{error:#}")), None, steps));
-        }
-    }
 }
 
 /// What was found on this host.
@@ -431,6 +385,8 @@ struct Undo {
     filled: Option<Slot>,
     flipped_from: Option<Slots>,
     detach: bool,
+    /// What stays, once it says that this was begun.
+    keep: Option<PathBuf>,
 }
 
 impl Undo {
@@ -443,6 +399,7 @@ impl Undo {
             filled: None,
             flipped_from: None,
             detach: false,
+            keep: None,
         }
     }
 
@@ -485,12 +442,8 @@ impl Undo {
                 .with_context(|| format!("failed to remove the cgroup {}", cgroup.display()))?;
         }
         for path in self.paths.drain(..) {
-            let removed = match std::fs::symlink_metadata(&path) {
-                Ok(there) if there.is_dir() => std::fs::remove_dir_all(&path),
-                Ok(_) => std::fs::remove_file(&path),
-                Err(_) => Ok(()),
-            };
-            removed.with_context(|| format!("failed to remove {}", path.display()))?;
+            record::remove_but(&path, self.keep.as_deref())
+                .with_context(|| format!("failed to remove {}", path.display()))?;
         }
         Ok(())
     }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Where our files are. Knows nothing of what is in them.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use crate::{
     cli::Cli,
@@ -24,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) bpffs: PathBuf,
     /// Our directory in it.
     pub(crate) pins: PathBuf,
+    /// Whether this command has put on record what it is about to do.
+    pub(crate) on_record: Arc<AtomicBool>,
 }
 
 impl Context {
@@ -44,6 +49,7 @@ impl Context {
             bpffs,
             config: config.clone(),
             root,
+            on_record: Arc::default(),
         };
         Ok((context, loaded))
     }

@@ -57,7 +57,10 @@ pub(crate) fn run(context: &Context, args: &cli::Run, output: Output) -> anyhow:
     while agent.watch()? == Next::Again {}
     drop(lock);
     if args.detach_on_exit {
-        detach(context, "run", Some("--detach-on-exit"))?;
+        let detached = detach(context, "run", Some("--detach-on-exit"))?;
+        if let Some(warning) = detached.warning {
+            output.talk(&format!("aegisbpf: {warning}"));
+        }
         agent.say("everything is out of the kernel")?;
     }
     Ok(Answer {

@@ -234,6 +234,7 @@ mod tests {
             run: scratch.0.clone(),
             bpffs: scratch.0.clone(),
             pins: scratch.0.join("pins"),
+            on_record: std::sync::Arc::default(),
         }
     }
 

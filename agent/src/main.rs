@@ -31,6 +31,7 @@ mod lock;
 mod output;
 mod posture;
 mod proof;
+mod provenance;
 mod reach;
 mod report;
 mod state;

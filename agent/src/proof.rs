@@ -67,6 +67,18 @@ pub(crate) enum Outcome {
     CouldNotRun,
 }
 
+impl Outcome {
+    /// The word that records use.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::DeniedByUs => "denied_by_us",
+            Self::NotDenied => "not_denied",
+            Self::DeniedByOther => "denied_by_other",
+            Self::CouldNotRun => "could_not_run",
+        }
+    }
+}
+
 impl Proof {
     fn now(generation: &Generation, paths: Vec<PathProof>) -> Self {
         let (at, time) = (time::since_boot(), time::written(time::now()));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The state directory: what the kernel's generations were made from, and the log of changes.
+//! The state directory: what the kernel's generations were made from.
 //!
 //! The kernel alone says which set is active, by its digest; here are the texts under that digest. A
 //! set is on disk before it decides anything, so whatever is killed wherever, the two agree.
@@ -14,9 +14,8 @@ use std::{
 use aegis_policy::{Mode, Policy, PolicySet, Source};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::{failure::Refusal, files, time};
+use crate::{failure::Refusal, files};
 
 /// The directory.
 #[derive(Clone, Debug)]
@@ -64,33 +63,9 @@ struct PolicyFile {
     text: String,
 }
 
-/// One line of the log of changes.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Change<'a> {
-    pub(crate) command: &'a str,
-    /// `begin` before it acts, then `done` or `undone`.
-    pub(crate) phase: &'a str,
-    pub(crate) reason: Option<&'a str>,
-    pub(crate) policies: Vec<&'a str>,
-    pub(crate) weakening: bool,
-    pub(crate) before: Option<String>,
-    pub(crate) after: Option<String>,
-    pub(crate) generation: Option<u64>,
-    /// Why the set that was in force already was put in force again.
-    pub(crate) refilled: Option<&'a str>,
-    /// What it ended with, if it was undone.
-    pub(crate) error: Option<String>,
-    pub(crate) steps: Value,
-}
-
 impl State {
     pub(crate) const fn new(directory: PathBuf) -> Self {
         Self { directory }
-    }
-
-    /// The directory itself.
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
     }
 
     /// The set with this digest.
@@ -103,14 +78,11 @@ impl State {
             return Ok(empty);
         }
         let path = self.set_path(digest);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+        let bytes = match files::read_trusted(&path, SET_MAX) {
+            Err(error) if files::is_missing(&error) => {
                 return Err(missing(&path, "it is not there").into());
             }
-            Err(error) => {
-                return Err(error).with_context(|| format!("failed to read {}", path.display()));
-            }
+            bytes => bytes?,
         };
         let stored = read_set(&bytes).map_err(|error| missing(&path, &format!("{error:#}")))?;
         if stored.set.digest() != *digest {
@@ -156,18 +128,6 @@ impl State {
         Ok(())
     }
 
-    /// Adds a line to the log of changes, on disk when this returns.
-    pub(crate) fn log(&self, change: &Change<'_>) -> anyhow::Result<()> {
-        files::make_directory(&self.directory)?;
-        let mut line = serde_json::to_value(change).context("failed to write a change as JSON")?;
-        if let Some(fields) = line.as_object_mut() {
-            fields.insert("time".to_owned(), time::written(time::now()).into());
-            fields.insert("uid".to_owned(), rustix::process::getuid().as_raw().into());
-            fields.insert("pid".to_owned(), std::process::id().into());
-        }
-        files::append_line(&self.directory.join("changes.jsonl"), &line.to_string())
-    }
-
     fn sets(&self) -> PathBuf {
         self.directory.join("sets")
     }
@@ -202,6 +162,9 @@ fn missing(path: &Path, why: &str) -> Refusal {
          and apply the policies again",
     )
 }
+
+/// Bytes of the largest set: more than the policies that the kernel takes can have.
+const SET_MAX: u64 = 1 << 30;
 
 /// A digest as it is written.
 pub(crate) fn hex(digest: &[u8]) -> String {

@@ -111,7 +111,7 @@ mod denial {
         let copy = copy_of(state);
         let policy = case.newer(Rule::deny("r").file(&case.secret).file(case.case.path("more")));
 
-        mount("tmpfs", state, "tmpfs", MountFlags::empty(), Some(c"size=128k")).unwrap();
+        mount("tmpfs", state, "tmpfs", MountFlags::empty(), Some(c"size=2m")).unwrap();
         copy_all(&copy, state);
         let filler = state.join("filler");
         while fs::OpenOptions::new()

@@ -5,6 +5,10 @@
 use std::{fs, io};
 
 use aegis_kernel::{Kernel, probe};
+use aegis_trust::{
+    Digest,
+    provenance::{Effect, Entry},
+};
 use anyhow::Context as _;
 use serde_json::json;
 
@@ -18,7 +22,7 @@ use crate::{
     output::Answer,
     posture::Reason,
     proof,
-    state::{Change, State, hex},
+    provenance::{Begun, Log},
 };
 
 pub(super) fn run(context: &Context, args: &cli::Detach) -> anyhow::Result<Answer> {
@@ -28,7 +32,7 @@ pub(super) fn run(context: &Context, args: &cli::Detach) -> anyhow::Result<Answe
             .hint(meaning.fix)
             .into());
     }
-    let any = detach(context, "detach", Some(&args.reason))?;
+    let Detached { any, warning } = detach(context, "detach", Some(&args.reason))?;
     let purged = args.purge && remove_tree(&context.state)?;
     let text = match (any, purged) {
         (false, false) => "nothing to do: there is nothing of AegisBPF here",
@@ -41,55 +45,69 @@ pub(super) fn run(context: &Context, args: &cli::Detach) -> anyhow::Result<Answe
         "runtime_state": "NOT_LOADED",
         "reason_code": "NOT_ATTACHED",
         "purged": purged,
+        "warnings": warning.iter().collect::<Vec<_>>(),
     });
-    Ok(Answer { text: text.to_owned(), json, exit: 0 })
+    let warning = warning.map_or_else(String::new, |warning| format!("\nwarning: {warning}"));
+    Ok(Answer { text: format!("{text}{warning}"), json, exit: 0 })
 }
 
-/// Takes everything out; the answer is whether there was anything.
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Detached {
+    /// Whether there was anything.
+    pub(crate) any: bool,
+    /// What is to be said, and takes nothing back.
+    pub(crate) warning: Option<String>,
+}
+
+/// Takes everything out.
 pub(crate) fn detach(
     context: &Context,
     command: &str,
     reason: Option<&str>,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Detached> {
     let own = probe::cgroup2_mount().map(Own::new);
     let pinned = context.pins.exists() || Kernel::half_done(&context.pins).exists();
     if !pinned && !context.run.exists() && own.as_ref().is_none_or(|own| !own.exists()) {
-        return Ok(false);
+        return Ok(Detached { any: false, warning: None });
     }
     crate::files::make_directory(&context.run)?;
     let _lock = Lock::take(&context.lock(), command)?;
-    if pinned {
-        log(context, command, reason)?;
-    }
+    let begun = pinned.then(|| begin(context, command, reason)).transpose()?;
     // Whoever makes a proof now would find neither its files nor its cgroups. The programs have to
     // go even if it takes too long.
     let turn = proof::take_turn(context, command);
-    let mut any = Kernel::detach(&context.pins).context("failed to take the programs out")?;
+    let out = Kernel::detach(&context.pins).context("failed to take the programs out");
+    let (mut any, warning) = match (out, begun) {
+        (out, None) => (out?, None),
+        (Ok(any), Some(begun)) => (any, begun.done()),
+        (Err(error), Some(begun)) => {
+            return Err(match begun.undone(&error) {
+                Some(warning) => error.context(warning),
+                None => error,
+            });
+        }
+    };
     let _turn = turn.context("the programs are out, and what else is ours is not")?;
     if let Some(own) = own {
         any |= own.remove()?;
     }
     any |= remove_tree(&context.run)?;
-    Ok(any)
+    Ok(Detached { any, warning })
 }
 
 /// A weakening is on record before it acts.
-fn log(context: &Context, command: &str, reason: Option<&str>) -> anyhow::Result<()> {
+fn begin(context: &Context, command: &str, reason: Option<&str>) -> anyhow::Result<Begun> {
     // Pins that cannot be read are taken out all the same.
     let kernel = Kernel::open(&context.pins).ok().flatten();
     let generation = active(kernel.as_ref()).ok().flatten().map(|(_, generation)| generation);
-    State::new(context.state.clone()).log(&Change {
-        command,
-        phase: "begin",
-        reason,
-        policies: Vec::new(),
+    Log::new(context).begin(Entry {
+        command: command.to_owned(),
         weakening: true,
-        before: generation.as_ref().map(|generation| hex(&generation.set_digest)),
-        after: None,
-        generation: generation.as_ref().map(|generation| generation.number),
-        refilled: None,
-        error: None,
-        steps: json!([]),
+        reason: reason.map(str::to_owned),
+        before: generation.map(|generation| Digest::from_bytes(generation.set_digest)),
+        effect: Effect::Detached,
+        ..Entry::default()
     })
 }
 

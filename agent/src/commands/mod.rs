@@ -17,6 +17,7 @@ mod why;
 mod workloads;
 
 use aegis_kernel::probe;
+use aegis_trust::provenance::Entry;
 
 use crate::{
     cgroups::Own,
@@ -24,6 +25,7 @@ use crate::{
     context::Context,
     daemon,
     output::{Answer, Output},
+    provenance::Log,
 };
 
 pub(crate) use detach::detach;
@@ -41,20 +43,54 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> anyhow::Result<Answer> {
     if !matches!(&cli.verb, Verb::Check(_) | Verb::Explain(_) | Verb::Config(_) | Verb::Probe(_)) {
         step_aside();
     }
+    let done = act(cli, output, &context);
+    if let (Err(error), Some(entry)) = (&done, asked(&cli.verb))
+        && let Some(warning) = Log::new(&context).refused(entry, error)
+    {
+        output.talk(&format!("aegisbpf: {warning}"));
+    }
+    done
+}
+
+/// What a verb that changes what is enforced asks for, as the log has it if it is refused.
+fn asked(verb: &Verb) -> Option<Entry> {
+    let entry = |command: &str, reason: Option<&String>| Entry {
+        command: command.to_owned(),
+        reason: reason.cloned(),
+        ..Entry::default()
+    };
+    match verb {
+        Verb::Apply(args) if !args.dry_run => Some(Entry {
+            details: [("file".to_owned(), args.policies.display().to_string())].into(),
+            ..entry("apply", args.reason.as_ref())
+        }),
+        Verb::Remove(args) => Some(Entry {
+            policies: vec![args.name.clone()],
+            weakening: true,
+            ..entry("remove", Some(&args.reason))
+        }),
+        Verb::Detach(args) => {
+            Some(Entry { weakening: true, ..entry("detach", Some(&args.reason)) })
+        }
+        _ => None,
+    }
+}
+
+fn act(cli: &Cli, output: &Output, context: &Context) -> anyhow::Result<Answer> {
     match &cli.verb {
         Verb::Check(args) => check::run(args),
         Verb::Explain(args) => explain::run(args),
-        Verb::Apply(args) => apply::run(&context, args),
-        Verb::Remove(args) => remove::run(&context, args),
-        Verb::List => list::run(&context),
-        Verb::Status => status::run(&context),
-        Verb::Workloads => workloads::run(&context),
-        Verb::Detach(args) => detach::run(&context, args),
-        Verb::Health(args) => health::run(&context, args),
-        Verb::Events(args) => events::run(&context, args, *output),
-        Verb::Why(args) => why::run(&context, args),
-        Verb::Config(args) => config::run(&context, args),
-        Verb::Run(args) => daemon::run(&context, args, *output),
+        Verb::Apply(args) => apply::run(context, args),
+        Verb::Remove(args) => remove::run(context, args),
+        Verb::List => list::run(context),
+        Verb::Status => status::run(context),
+        Verb::Workloads => workloads::run(context),
+        Verb::Detach(args) => detach::run(context, args),
+        Verb::Health(args) => health::run(context, args),
+        Verb::Events(args) => events::run(context, args, *output),
+        Verb::Why(args) => why::run(context, args),
+        Verb::Config(args) => config::run(context, args),
+        Verb::Run(args) => daemon::run(context, args, *output),
         Verb::Probe(args) => provoke::run(args),
     }
 }

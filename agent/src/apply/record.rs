@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What an apply puts on record: that it is about to flip, and what came of it.
+
+use std::io;
+
+use aegis_trust::{
+    Digest,
+    provenance::{Effect, Entry},
+};
+
+use super::*;
+use crate::provenance::{Log, in_force, proof_of, steps_of};
+
+impl Attempt<'_> {
+    /// Puts on record that this set is about to be put in force; the log's directory.
+    pub(super) fn begin(
+        &self,
+        wanted: &StoredSet,
+        generation: &Generation,
+    ) -> anyhow::Result<PathBuf> {
+        let (policies, weakening) = match &self.request.wish {
+            Wish::Put(verified, mode) => {
+                let names = verified.iter().map(|verified| verified.policy.name.clone());
+                (names.collect(), *mode == Mode::Audit && self.request.reason.is_some())
+            }
+            Wish::Remove(name) => (vec![name.clone()], true),
+        };
+        let refilled = self.refilled.iter().map(|why| ("refilled".to_owned(), why.clone()));
+        let log = Log::new(self.context);
+        let begun = log.begin(Entry {
+            command: self.request.command.to_owned(),
+            weakening,
+            reason: self.request.reason.map(str::to_owned),
+            policies,
+            before: self.before.map(Digest::from_bytes),
+            effect: Effect::InForce(in_force(generation, wanted)),
+            details: refilled.collect(),
+            ..Entry::default()
+        })?;
+        self.begun.replace(Some(begun));
+        Ok(log.directory().to_owned())
+    }
+
+    /// Puts on record that it was; what to warn of.
+    pub(super) fn log_done(&self, proof: &Proof, steps: &mut Steps) -> Option<String> {
+        let mut begun = self.begun.take()?;
+        begun.entry().proof = proof_of(proof);
+        begun.entry().steps = steps_of(steps.end());
+        begun.done()
+    }
+
+    /// Puts on record that what was begun there was taken back; what to warn of.
+    pub(super) fn log_undone(&self, error: &anyhow::Error, steps: &mut Steps) -> Option<String> {
+        let mut begun = self.begun.take()?;
+        begun.entry().steps = steps_of(steps.end());
+        begun.undone(error)
+    }
+}
+
+/// Removes what is at a path, but for what has to be kept and the way to it.
+pub(super) fn remove_but(path: &Path, keep: Option<&Path>) -> io::Result<()> {
+    let there = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        there => there?,
+    };
+    match keep.filter(|keep| keep.starts_with(path)) {
+        Some(keep) if keep == path => Ok(()),
+        Some(_) => std::fs::read_dir(path)?.try_for_each(|each| remove_but(&each?.path(), keep)),
+        None if there.is_dir() => std::fs::remove_dir_all(path),
+        None => std::fs::remove_file(path),
+    }
+}

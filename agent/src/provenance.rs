@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The provenance log on this node: everything that changes what is enforced, and what was refused.
+//!
+//! ```text
+//!   Log::begin(entry)? ── acts ──▶ begun.done(…) | begun.undone(…)      refusals: Log::refused
+//!   store      segments, a reserve for a full disk, the lock            format, chain: aegis_trust::provenance
+//!   journal    each head, for a witness elsewhere                       kernel: aegis_kernel::Witness
+//! ```
+//!
+//! What cannot be logged is not begun. What has acted already and cannot be logged is counted in the
+//! kernel's memory, and said in the next entry that can be written.
+
+mod journal;
+mod origin;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use aegis_kernel::{Generation, LogHead, Witness};
+use aegis_trust::{
+    Digest,
+    provenance::{
+        Effect, Entry, Failure, Head, InForce, LOG, Phase, PolicyInForce, Record, Sealed, Step,
+        code, seal,
+    },
+};
+use anyhow::Context as _;
+
+use crate::{context::Context, failure, proof::Proof, state::StoredSet};
+
+use origin::Origin;
+use store::{Store, Tail, Wait};
+
+/// The log of this node.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    directory: PathBuf,
+    pins: PathBuf,
+    journal: PathBuf,
+    segment_max: u64,
+    on_record: Arc<AtomicBool>,
+}
+
+/// A change that is on record, and whose end is not yet.
+#[must_use = "whatever was begun ends, done or undone"]
+#[derive(Debug)]
+pub(crate) struct Begun {
+    log: Log,
+    entry: Entry,
+    sequence: u64,
+}
+
+/// What an entry may use, and whether what it says waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Urgency {
+    /// Nothing happens if this cannot be written.
+    Before,
+    /// It has happened: the reserve is for this.
+    After,
+}
+
+impl Log {
+    /// The log of an installation. Nothing is opened.
+    pub(crate) fn new(context: &Context) -> Self {
+        Self {
+            directory: context.state.join("provenance"),
+            pins: context.pins.clone(),
+            journal: PathBuf::from(journal::SOCKET),
+            segment_max: store::SEGMENT_MAX,
+            on_record: Arc::clone(&context.on_record),
+        }
+    }
+
+    /// Its directory.
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
+    /// Puts on record that something is about to happen. It must not happen if this fails.
+    ///
+    /// # Errors
+    /// If the entry is not on disk for certain; refusals are `LOG_BUSY`, `LOG_BROKEN`, `UNSAFE_FILE`.
+    pub(crate) fn begin(&self, mut entry: Entry) -> anyhow::Result<Begun> {
+        entry.phase = Phase::Begin;
+        let head = self.append(&entry, Urgency::Before)?;
+        self.on_record.store(true, Ordering::Relaxed);
+        Ok(Begun { log: self.clone(), entry, sequence: head.sequence })
+    }
+
+    /// Puts on record what happened without a begin: an emergency, or what the agent found. The answer
+    /// is what to warn of.
+    #[allow(dead_code, reason = "for `emergency`, which is the next to come")]
+    pub(crate) fn done(&self, mut entry: Entry) -> Option<String> {
+        entry.phase = Phase::Done;
+        self.after(&entry)
+    }
+
+    /// Puts on record that something was asked for and refused, unless this command has said already
+    /// what became of it. The answer is what to warn of.
+    ///
+    /// On a host that has no state directory it goes to the journal alone: a command that fails there
+    /// leaves nothing behind.
+    pub(crate) fn refused(&self, mut entry: Entry, error: &anyhow::Error) -> Option<String> {
+        entry.phase = Phase::Refused;
+        entry.error = Some(failure_of(error));
+        if !rustix::process::geteuid().is_root() || self.on_record.load(Ordering::Relaxed) {
+            return None;
+        }
+        if !self.directory.exists() {
+            journal::tell_refusal(&self.journal, &entry);
+            return None;
+        }
+        // Nothing happened, so nothing is missing if this is not there; but it is said.
+        let error = self.append(&entry, Urgency::Before).err()?;
+        journal::tell_refusal(&self.journal, &entry);
+        Some(format!("the refusal is not in the provenance log: {error:#}"))
+    }
+
+    /// Puts on record what has acted already.
+    fn after(&self, entry: &Entry) -> Option<String> {
+        let error = self.append(entry, Urgency::After).err()?;
+        if let Ok(Some(witness)) = Witness::open(&self.pins) {
+            witness.count_unlogged();
+        }
+        Some(format!("`{}` is not in the provenance log: {error:#}", entry.command))
+    }
+
+    fn append(&self, entry: &Entry, urgency: Urgency) -> anyhow::Result<Head> {
+        self.append_from(Origin::now(), entry, urgency)
+    }
+
+    fn append_from(
+        &self,
+        mut origin: Origin,
+        entry: &Entry,
+        urgency: Urgency,
+    ) -> anyhow::Result<Head> {
+        let failed = "failed to write to the provenance log";
+        let wait = if urgency == Urgency::Before { Wait::LONG } else { Wait::SHORT };
+        let mut store = Store::open(&self.directory, wait, self.segment_max).context(failed)?;
+        let tail = store.tail().context(failed)?;
+        // As late as it can be, so that entries are in the order of their times.
+        origin.set_time();
+        // A witness that cannot be reached keeps nobody from writing; the entry says so.
+        let witness = Witness::open(&self.pins).ok().flatten();
+        let mut writer = Writer {
+            log: self,
+            store: &mut store,
+            witness,
+            origin,
+            head: tail.head(),
+            instance: tail.instance(),
+            urgency,
+        };
+        writer.write(tail, entry).context(failed)
+    }
+}
+
+impl Begun {
+    /// The entry so far, to be completed with what only the end knows.
+    pub(crate) fn entry(&mut self) -> &mut Entry {
+        &mut self.entry
+    }
+
+    /// It happened. The answer is what to warn of.
+    pub(crate) fn done(mut self) -> Option<String> {
+        self.entry.phase = Phase::Done;
+        self.entry.begun = Some(self.sequence);
+        self.log.after(&self.entry)
+    }
+
+    /// It failed and was taken back. The answer is what to warn of.
+    pub(crate) fn undone(mut self, error: &anyhow::Error) -> Option<String> {
+        self.entry.phase = Phase::Undone;
+        self.entry.begun = Some(self.sequence);
+        self.entry.effect = Effect::None;
+        self.entry.error = Some(failure_of(error));
+        self.log.after(&self.entry)
+    }
+}
+
+/// Writes one entry, and before it what has to be said about the log itself.
+struct Writer<'a> {
+    log: &'a Log,
+    store: &'a mut Store,
+    witness: Option<Witness>,
+    origin: Origin,
+    head: Head,
+    instance: Option<String>,
+    urgency: Urgency,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, tail: Tail, entry: &Entry) -> anyhow::Result<Head> {
+        let mut notes = Vec::new();
+        let last = tail.last.clone();
+        if let Some(torn) = tail.torn {
+            notes.push(self.store.keep_aside(&torn, self.head.sequence)?);
+        }
+        if let Err(error) = self.store.settle_reserve() {
+            // There is no more room than before, and what has happened goes on into the reserve.
+            if self.urgency == Urgency::Before {
+                return Err(error);
+            }
+        }
+        let lost = self.lost(last.as_ref())?;
+        match &last {
+            None => notes.push(note(code::BEGUN, "the first entry of this log")),
+            Some(last) => notes.extend(self.moved(last)),
+        }
+        if last.is_none() || lost.is_some() || notes.iter().any(|note| is(note, code::MOVED)) {
+            self.instance = None;
+        }
+        let found_lost = lost.is_some();
+        notes.extend(lost);
+        let unlogged = self.witness.as_ref().map_or(0, Witness::unlogged);
+        if unlogged > 0 {
+            let what = format!("{unlogged} changes were made that could not be logged");
+            notes.push(note(code::UNLOGGED, &what));
+        }
+        if self.instance.is_none() {
+            self.instance = Some(origin::new_instance()?);
+        }
+        for each in &notes {
+            self.line(each)?;
+        }
+        if let Some(witness) = &self.witness {
+            if found_lost {
+                witness.keep_only(self.head.sequence);
+            }
+            witness.forget_unlogged(unlogged);
+        }
+        self.line(entry)?;
+        Ok(self.head)
+    }
+
+    /// Writes a line: announced to the kernel, on disk, confirmed, told to the journal.
+    fn line(&mut self, entry: &Entry) -> anyhow::Result<()> {
+        let record = Record {
+            schema: Record::SCHEMA,
+            sequence: self.head.sequence + 1,
+            previous: self.head.hash,
+            instance: self.instance.clone().unwrap_or_default(),
+            machine: self.origin.machine,
+            time: self.origin.time,
+            boot: self.origin.boot.clone(),
+            since_boot_ms: self.origin.since_boot_ms,
+            uid: self.origin.uid,
+            login_uid: self.origin.login_uid,
+            pid: std::process::id(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel_told: self.witness.is_some(),
+            entry: entry.clone(),
+        };
+        let (line, head) = seal(&record)?;
+        if let Some(witness) = &self.witness {
+            witness.announce(head.sequence, head.hash.bytes());
+        }
+        let written = self.store.write(head.sequence, &line, self.urgency == Urgency::After);
+        if let Some(witness) = &self.witness {
+            match &written {
+                Ok(()) => witness.confirm(head.sequence),
+                Err(_) => witness.retract(head.sequence),
+            }
+        }
+        written?;
+        self.head = head;
+        journal::tell(&self.log.journal, &record, head);
+        Ok(())
+    }
+
+    /// What the kernel knows to have been on disk and is not there.
+    fn lost(&self, last: Option<&Sealed>) -> anyhow::Result<Option<Entry>> {
+        let heads = self.witness.as_ref().map(Witness::heads);
+        let newest = heads.into_iter().flatten().filter(|head| head.written && head.sequence > 0);
+        let Some(LogHead { sequence, hash, .. }) = newest.max_by_key(|head| head.sequence) else {
+            return Ok(None);
+        };
+        let there = match last {
+            Some(last) if last.record.sequence == sequence => Some(last.hash),
+            Some(last) if last.record.sequence > sequence => self.store.hash_at(sequence)?,
+            _ => None,
+        };
+        let hash = Digest::from_bytes(hash);
+        if there == Some(hash) {
+            return Ok(None);
+        }
+        let what = format!(
+            "the kernel knows that entry {sequence} with the hash {hash} was on disk, and the log \
+             ended with entry {}",
+            self.head.sequence
+        );
+        Ok(Some(note(code::LOST, &what)))
+    }
+
+    /// Whether the state comes from another machine.
+    fn moved(&self, last: &Sealed) -> Option<Entry> {
+        let (before, now) = (last.record.machine?, self.origin.machine?);
+        (before != now)
+            .then(|| note(code::MOVED, "the entries before this one are of another machine"))
+    }
+}
+
+fn note(code: &str, message: &str) -> Entry {
+    Entry {
+        command: LOG.to_owned(),
+        phase: Phase::Note,
+        error: Some(Failure { code: code.to_owned(), message: message.to_owned() }),
+        ..Entry::default()
+    }
+}
+
+fn is(entry: &Entry, code: &str) -> bool {
+    entry.error.as_ref().is_some_and(|error| error.code == code)
+}
+
+/// Why something did not happen, as the log has it.
+pub(crate) fn failure_of(error: &anyhow::Error) -> Failure {
+    let told = failure::tell(error);
+    Failure { code: told.code.to_owned(), message: shortened(told.message) }
+}
+
+/// A generation and its set, as the log has them.
+pub(crate) fn in_force(generation: &Generation, stored: &StoredSet) -> InForce {
+    let policies = stored.set.iter().map(|(policy, mode)| PolicyInForce {
+        name: policy.name.clone(),
+        version: policy.version,
+        mode: mode.name().to_owned(),
+        policy_digest: Digest::from_bytes(policy.digest),
+        ..PolicyInForce::default()
+    });
+    InForce {
+        generation: generation.number,
+        set_digest: Digest::from_bytes(generation.set_digest),
+        policies: policies.collect(),
+    }
+}
+
+/// What came of each path of a proof, as the log has it.
+pub(crate) fn proof_of(proof: &Proof) -> BTreeMap<String, String> {
+    let result =
+        |path: &crate::proof::PathProof| (path.path.clone(), path.result.name().to_owned());
+    proof.paths.iter().map(result).collect()
+}
+
+/// How long each step of a command took, as the log has it.
+pub(crate) fn steps_of(taken: &[(&'static str, std::time::Duration)]) -> Vec<Step> {
+    let us = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    taken.iter().map(|(step, time)| Step { step: (*step).to_owned(), us: us(*time) }).collect()
+}
+
+/// A message may carry what a verifier or somebody else wrote; an entry has bounds.
+fn shortened(mut text: String) -> String {
+    if text.len() > TEXT_MAX {
+        let end = (0..=TEXT_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+const TEXT_MAX: usize = 4096;

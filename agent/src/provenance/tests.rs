@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The log on a disk, without a kernel: what is written is whole, whoever is killed.
+
+use std::{fs, path::Path};
+
+use aegis_trust::provenance::{KernelWitness, Verification, Verifier, segment_name};
+
+use super::*;
+use crate::files::tests::Scratch;
+
+fn log(scratch: &Scratch) -> Log {
+    Log {
+        directory: scratch.0.join("state/provenance"),
+        pins: scratch.0.join("no-pins"),
+        journal: scratch.0.join("no-journal"),
+        segment_max: store::SEGMENT_MAX,
+        on_record: Arc::default(),
+    }
+}
+
+fn entry(command: &str) -> Entry {
+    Entry { command: command.to_owned(), ..Entry::default() }
+}
+
+/// One change, begun and done.
+fn change(log: &Log, command: &str) {
+    assert_eq!(log.begin(entry(command)).unwrap().done(), None);
+}
+
+fn verify(log: &Log) -> Verification {
+    let mut verifier = Verifier::new(&[], KernelWitness::NotAsked);
+    for path in segments(log) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        verifier.segment(&name, &fs::read(&path).unwrap(), &mut |_| {});
+    }
+    let reserve = fs::read(log.directory.join(store::RESERVE)).unwrap();
+    verifier.reserve(store::RESERVE, &reserve, &mut |_| {});
+    verifier.finish(origin::now())
+}
+
+fn segments(log: &Log) -> Vec<PathBuf> {
+    let names = fs::read_dir(&log.directory).unwrap().map(|each| each.unwrap().path());
+    let is_segment = |path: &Path| path.extension().is_some_and(|extension| extension == "jsonl");
+    let mut segments: Vec<_> = names.filter(|path| is_segment(path)).collect();
+    segments.sort();
+    segments
+}
+
+#[test]
+fn what_is_begun_and_done_is_two_entries_of_one_chain() {
+    let scratch = Scratch::new();
+    let log = log(&scratch);
+    change(&log, "apply");
+    change(&log, "remove");
+    let verified = verify(&log);
+    assert!(verified.is_whole(), "{verified:?}");
+    // And the first, which says that the log was begun.
+    assert_eq!(verified.entries, 5);
+    assert_eq!(verified.noted.len(), 1);
+    assert_eq!(verified.noted[0].code, code::BEGUN);
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&segments(&log)[0]).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_write_that_was_cut_off_anywhere_is_kept_aside_and_said() {
+    let scratch = Scratch::new();
+    let log = log(&scratch);
+    change(&log, "apply");
+    let segment = segments(&log).remove(0);
+    let before = fs::read(&segment).unwrap();
+    change(&log, "remove");
+    let after = fs::read(&segment).unwrap();
+    let first = after[before.len()..].iter().position(|byte| *byte == b'\n').unwrap();
+    for cut in (1..=first).step_by(41).chain([first - 1, first]) {
+        fs::write(&segment, &after[..before.len() + cut]).unwrap();
+        let torn = verify(&log);
+        assert!(!torn.is_whole() && torn.torn.is_some(), "{cut}: {torn:?}");
+        change(&log, "detach");
+        let verified = verify(&log);
+        assert!(verified.is_whole(), "{cut}: {verified:?}");
+        let note = verified.noted.last().unwrap();
+        assert_eq!((note.code.as_str(), note.sequence), (code::TORN, 4), "{cut}");
+        let kept: Vec<_> = fs::read_dir(&log.directory)
+            .unwrap()
+            .map(|each| each.unwrap().path())
+            .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("torn-"))
+            .collect();
+        assert_eq!(kept.len(), 1);
+        assert_eq!(fs::read(&kept[0]).unwrap(), after[before.len()..before.len() + cut]);
+        fs::remove_file(&kept[0]).unwrap();
+        fs::write(&segment, &before).unwrap();
+    }
+}
+
+#[test]
+fn of_many_writers_at_once_each_has_its_place() {
+    let scratch = Scratch::new();
+    let log = log(&scratch);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..10).for_each(|_| change(&log, "apply")));
+        }
+    });
+    let verified = verify(&log);
+    assert!(verified.is_whole(), "{verified:?}");
+    assert_eq!(verified.entries, 1 + 4 * 10 * 2);
+}
+
+#[test]
+fn a_new_segment_goes_on_with_the_chain() {
+    let scratch = Scratch::new();
+    let mut log = log(&scratch);
+    log.segment_max = 2000;
+    (0..10).for_each(|_| change(&log, "apply"));
+    let verified = verify(&log);
+    assert!(verified.is_whole(), "{verified:?}");
+    assert!(verified.segments > 3, "{verified:?}");
+    // A kill right after a segment was made leaves it empty.
+    fs::write(log.directory.join(segment_name(verified.head.sequence + 1)), "").unwrap();
+    assert!(verify(&log).is_whole());
+    change(&log, "apply");
+    assert!(verify(&log).is_whole());
+}
+
+#[test]
+fn a_last_line_that_cannot_be_read_stops_every_change_before_it_acts() {
+    let scratch = Scratch::new();
+    let log = log(&scratch);
+    change(&log, "apply");
+    let segment = segments(&log).remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    let place = bytes.len() - 100;
+    bytes[place] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let error = log.begin(entry("remove")).unwrap_err();
+    assert_eq!(failure::tell(&error).code, "LOG_BROKEN", "{error:#}");
+    assert_eq!(fs::read(&segment).unwrap(), bytes, "nothing is written behind it");
+}
+
+#[test]
+fn a_directory_that_others_can_change_is_not_used() {
+    let scratch = Scratch::new();
+    let log = log(&scratch);
+    change(&log, "apply");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::set_permissions(&log.directory, open).unwrap();
+    let error = log.begin(entry("remove")).unwrap_err();
+    let told = failure::tell(&error);
+    assert_eq!(told.code, "UNSAFE_FILE", "{error:#}");
+    assert!(told.hint.is_some_and(|hint| hint.starts_with("chmod go-w ")));
+}
+
+#[test]
+fn the_state_of_another_machine_is_said_and_has_a_new_instance() {
+    let scratch = Scratch::new();
+    let log = log(&scratch);
+    change(&log, "apply");
+    let before = verify(&log);
+    let elsewhere = Origin { machine: Some(Digest::of(b"another")), ..Origin::now() };
+    let here = Origin { machine: Some(Digest::of(b"this one")), ..Origin::now() };
+    log.append_from(elsewhere, &entry("remove"), Urgency::Before).unwrap();
+    log.append_from(here, &entry("remove"), Urgency::Before).unwrap();
+    let verified = verify(&log);
+    assert!(verified.is_whole(), "{verified:?}");
+    assert_eq!(verified.noted.last().unwrap().code, code::MOVED);
+    assert_ne!(verified.instance, before.instance);
+}
+
+#[test]
+fn what_has_acted_goes_into_the_reserve_and_from_there_into_the_chain() {
+    let scratch = Scratch::new();
+    let log = log(&scratch);
+    change(&log, "apply");
+    let before = verify(&log);
+    let mut store = Store::open(&log.directory, Wait::LONG, log.segment_max).unwrap();
+    let tail = store.tail().unwrap();
+    let mut record = tail.last.unwrap().record;
+    record.sequence += 1;
+    record.previous = before.head.hash;
+    record.entry = entry("emergency");
+    let (line, head) = seal(&record).unwrap();
+    store.reserve(line.as_bytes()).unwrap();
+    drop(store);
+    let reserved = verify(&log);
+    assert!(reserved.is_whole() && reserved.head == head, "{reserved:?}");
+    // A kill after the move and before the reserve was cleared: the line is there twice, and counts once.
+    let reserve = fs::read(log.directory.join(store::RESERVE)).unwrap();
+    change(&log, "remove");
+    let moved = verify(&log);
+    assert!(moved.is_whole() && moved.entries == before.entries + 3, "{moved:?}");
+    fs::write(log.directory.join(store::RESERVE), &reserve).unwrap();
+    assert!(verify(&log).is_whole());
+    change(&log, "remove");
+    assert!(verify(&log).is_whole());
+    assert!(fs::read(log.directory.join(store::RESERVE)).unwrap().iter().all(|byte| *byte == 0));
+}
