@@ -24,3 +24,4 @@ mod posture;
 mod preamble;
 mod scope;
 mod telemetry;
+mod workload;

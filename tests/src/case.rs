@@ -114,8 +114,9 @@ impl Case {
     }
 
     /// Makes a cgroup by its name in a policy; its directory.
-    pub fn make_cgroup(&self, name: &str) -> PathBuf {
-        let path = Path::new(CGROUPS).join(name.trim_start_matches('/'));
+    pub fn make_cgroup(&self, name: &(impl AsRef<Path> + ?Sized)) -> PathBuf {
+        let name = name.as_ref();
+        let path = Path::new(CGROUPS).join(name.strip_prefix("/").unwrap_or(name));
         fs::create_dir(&path).expect("a new cgroup");
         let id = fs::metadata(&path).expect("it is there").ino();
         self.state.borrow_mut().cgroups.push(id);

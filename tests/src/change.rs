@@ -143,7 +143,7 @@ pub(crate) fn change_by(verb: &[u8], operation: &Operation) -> Option<Result<Und
         b"exchange" => exchange_both(path, other),
         b"link" => done(linkat(CWD, &path, CWD, &other, AtFlags::empty()), remove(other)),
         b"link_descriptor" => link_by_descriptor(&path, OFlags::PATH, other),
-        b"link_temporary" => link_by_descriptor(&path, OFlags::RDWR | OFlags::TMPFILE, other),
+        b"link_temporary" => link_by_descriptor(&path, OFlags::WRONLY | OFlags::TMPFILE, other),
         b"unlink" => {
             let mode = fs::symlink_metadata(&path).map(|found| found.permissions());
             let again = path.clone();

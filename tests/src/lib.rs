@@ -22,6 +22,7 @@
 pub mod case;
 mod change;
 pub mod documents;
+pub mod machine;
 mod mounting;
 pub mod operation;
 pub mod policy;

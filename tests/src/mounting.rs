@@ -31,6 +31,11 @@ pub fn user_namespace() -> Operation {
     with("user_namespace", "", &[])
 }
 
+/// Going into a cgroup namespace of its own, whose root is its cgroup.
+pub fn leave_cgroups() -> Operation {
+    with("leave_cgroups", "", &[])
+}
+
 /// Mounting a file or directory in another place as well.
 pub fn bind(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Operation {
     two("bind", from, to)
@@ -86,6 +91,7 @@ pub(crate) fn mount_by(verb: &[u8], operation: &Operation) -> Option<Result<(), 
     let (path, other) = (operation.path(1), operation.path(2));
     Some(match verb {
         b"leave_mounts" => routes::leave_mounts(),
+        b"leave_cgroups" => routes::leave_cgroups(),
         b"user_namespace" => routes::leave_users(),
         b"bind" => before(mount_bind(&path, &other)),
         b"mount_tmpfs" => {

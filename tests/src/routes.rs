@@ -179,6 +179,36 @@ pub(crate) fn truncate(path: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Makes a btrfs subvolume at `path`: a new one, or a snapshot of another.
+pub(crate) fn subvolume(path: &Path, of: Option<&Path>) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = rustix::fs::open(path.parent().unwrap_or(path), flags, Mode::empty())?;
+    let of = of.map(|of| rustix::fs::open(of, flags, Mode::empty())).transpose()?;
+    let mut arguments = VolumeArguments { source: -1, name: [0; 4088] };
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    arguments.name[..name.len()].copy_from_slice(name);
+    if let Some(of) = &of {
+        arguments.source = of.as_raw_fd().into();
+    }
+    let request = if of.is_some() { SNAP_CREATE } else { SUBVOL_CREATE };
+    // SAFETY: both requests take a `btrfs_ioctl_vol_args`, and both descriptors are open.
+    match unsafe { libc::ioctl(parent.as_raw_fd(), request, &raw const arguments) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// `struct btrfs_ioctl_vol_args`.
+#[repr(C)]
+struct VolumeArguments {
+    source: i64,
+    name: [u8; 4088],
+}
+
+/// `BTRFS_IOC_SNAP_CREATE` and `BTRFS_IOC_SUBVOL_CREATE` of `<linux/btrfs.h>`.
+const SNAP_CREATE: libc::Ioctl = 0x5000_9401;
+const SUBVOL_CREATE: libc::Ioctl = 0x5000_940e;
+
 /// Becomes nobody, and root of a new user namespace, with a mount namespace in it.
 pub(crate) fn leave_users() -> Result<(), Failure> {
     let (nobody, group) = (Uid::from_raw(65534), Gid::from_raw(65534));
@@ -195,6 +225,11 @@ pub(crate) fn leave_users() -> Result<(), Failure> {
     }
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     before(mount_change("/", private))
+}
+
+pub(crate) fn leave_cgroups() -> Result<(), Failure> {
+    // SAFETY: the cgroup namespace, which nothing else here depends on.
+    before(unsafe { unshare_unsafe(UnshareFlags::NEWCGROUP) })
 }
 
 pub(crate) fn leave_mounts() -> Result<(), Failure> {
