@@ -18,6 +18,7 @@ mod documents;
 mod failure;
 mod filesystem;
 mod life;
+mod mounts;
 mod name;
 mod object;
 mod posture;

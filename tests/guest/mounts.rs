@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What is mounted where, by whom and when: a rule holds for the thing and its name, not for a mount.
+
+mod denial {
+    use std::fs;
+
+    use aegis_tests::{
+        Case, Rule,
+        machine::{Mounted, drop_caches},
+        operation::*,
+    };
+
+    #[test]
+    fn a_user_namespace_of_somebody_without_rights_is_no_way_around() {
+        let case = Case::new();
+        let secret = case.file("vault/secret");
+        let exact = case.file("exact");
+        let (place, mount) = (case.file("place"), case.directory("mount"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), read(&exact), user_namespace()]);
+        case.enforce(Rule::deny("r").file(&exact).beneath(case.path("vault")));
+        case.allowed(&mut inside, &bind(case.path("vault"), &mount));
+        case.allowed(&mut inside, &bind(&exact, &place));
+        for path in [&secret, &exact, &place, &mount.join("secret")] {
+            case.denied_to_all(&mut inside, "r", &read(path));
+        }
+        let later = case.file("vault/later");
+        case.denied_to_all(&mut inside, "r", &read(mount.join("later")));
+        case.denied_to_all(&mut inside, "r", &read(&later));
+        case.settle();
+    }
+
+    #[test]
+    fn a_copy_of_a_tree_that_is_mounted_nowhere_is_no_way_around() {
+        let case = Case::new();
+        let secret = case.file("vault/deep/secret");
+        let vault = case.path("vault");
+        let deep = case.path("vault/deep");
+        let top = case.path("");
+        let tries = [
+            read_in_tree(&vault, "deep/secret"),
+            read_in_tree(&deep, "secret"),
+            read_in_tree(&top, "vault/deep/secret"),
+        ];
+        let mut inside = case.inside();
+        case.control(&mut inside, &tries);
+        case.enforce(Rule::deny("r").beneath(&vault));
+        for each in &tries {
+            case.denied(&mut inside, "r", each);
+        }
+        case.denied(&mut inside, "r", &read(&secret));
+        case.settle();
+    }
+
+    #[test]
+    fn a_tree_that_is_mounted_elsewhere_and_moved_on_is_no_way_around() {
+        let case = Case::new();
+        let secret = case.file("vault/secret");
+        let (one, two) = (case.directory("one"), case.directory("two"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), leave_mounts()]);
+        case.enforce(Rule::deny("r").beneath(case.path("vault")));
+        case.allowed(&mut inside, &clone_tree(case.path("vault"), &one));
+        case.denied_to_all(&mut inside, "r", &read(one.join("secret")));
+        case.allowed(&mut inside, &move_tree(&one, &two));
+        case.denied_to_all(&mut inside, "r", &read(two.join("secret")));
+        case.file("vault/later");
+        case.denied_to_all(&mut inside, "r", &read(two.join("later")));
+        case.settle();
+    }
+
+    #[test]
+    fn another_root_of_the_process_or_of_its_mounts_is_no_way_around() {
+        let case = Case::new();
+        let secret = case.file("vault/secret");
+        case.directory("vault/old");
+        let new = case.directory("new");
+        let mut inside = case.inside();
+        let mut pivoting = case.inside();
+        case.control(&mut inside, &[read(&secret), leave_mounts()]);
+        case.control(&mut pivoting, &[read(&secret), leave_mounts()]);
+        case.enforce(Rule::deny("r").beneath(case.path("vault")));
+        case.allowed(&mut inside, &change_root(case.path("vault")));
+        case.denied_to_all(&mut inside, "r", &read("/secret"));
+        case.allowed(&mut pivoting, &bind(case.path("vault"), &new));
+        case.allowed(&mut pivoting, &pivot(&new, new.join("old")));
+        case.denied_to_all(&mut pivoting, "r", &read("/secret"));
+        case.allowed(&mut pivoting, &unmount_from("/old"));
+        case.denied_to_all(&mut pivoting, "r", &read("/secret"));
+        case.settle();
+    }
+
+    #[test]
+    fn mounts_stacked_on_the_way_change_no_name() {
+        let case = Case::new();
+        let secret = case.file("a/b/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        case.enforce(Rule::deny("r").file(&secret));
+        let _first = Mounted::tmpfs(case.path("a"));
+        case.file("a/b/secret");
+        case.denied(&mut inside, "r", &read(&secret));
+        let second = Mounted::tmpfs(case.path("a"));
+        case.file("a/b/secret");
+        case.denied(&mut inside, "r", &read(&secret));
+        let neighbour = case.file("a/b/neighbour");
+        case.allowed(&mut inside, &read(&neighbour));
+        second.unmount();
+        case.denied(&mut inside, "r", &read(&secret));
+        case.settle();
+    }
+
+    #[test]
+    fn what_is_mounted_over_a_denied_file_is_denied_at_its_place() {
+        let case = Case::new();
+        let (secret, other) = (case.file("secret"), case.file("other"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), read(&other)]);
+        case.enforce(Rule::deny("r").file(&secret));
+        let over = Mounted::bind(&other, &secret);
+        case.denied(&mut inside, "r", &read(&secret));
+        case.allowed(&mut inside, &read(&other));
+        over.unmount();
+        case.denied(&mut inside, "r", &read(&secret));
+        case.settle();
+    }
+
+    #[test]
+    fn mounts_beneath_a_directory_come_and_go_and_come_again() {
+        let (case, secret, mut inside) = Case::of_a_vault(|rule| rule);
+        let place = case.directory("vault/deep/place");
+        for _ in 0..3 {
+            let mount = Mounted::tmpfs(&place);
+            let file = case.file("vault/deep/place/a/file");
+            case.denied(&mut inside, "r", &read(&file));
+            case.denied(&mut inside, "r", &list(&place));
+            mount.unmount();
+        }
+        case.denied(&mut inside, "r", &read(&secret));
+        case.settle();
+    }
+
+    #[test]
+    fn mounts_on_the_object_itself_come_and_go_and_come_again() {
+        let (case, secret, mut inside) = Case::of_a_vault(|rule| rule);
+        for _ in 0..3 {
+            let mount = Mounted::tmpfs(case.path("vault"));
+            let over = case.file("vault/secret");
+            case.denied(&mut inside, "r", &read(&over));
+            mount.unmount();
+            case.denied(&mut inside, "r", &read(&secret));
+        }
+        case.settle();
+    }
+
+    /// What was mounted beneath a directory when the policy was applied is an object wherever it is mounted.
+    #[test]
+    fn a_filesystem_beneath_a_directory_is_denied_at_every_other_place() {
+        let case = Case::new();
+        let nested = case.directory("vault/nested");
+        let elsewhere = case.directory("elsewhere");
+        let moved = case.directory("moved");
+        let _nested = Mounted::tmpfs(&nested);
+        let secret = case.file("vault/nested/a/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), leave_mounts()]);
+        case.enforce(Rule::deny("r").beneath(case.path("vault")));
+        case.denied(&mut inside, "r", &read(&secret));
+        case.allowed(&mut inside, &bind(&nested, &elsewhere));
+        case.denied_to_all(&mut inside, "r", &read(elsewhere.join("a/secret")));
+        case.allowed(&mut inside, &bind(nested.join("a"), &moved));
+        case.denied_to_all(&mut inside, "r", &read(moved.join("secret")));
+        case.allowed(&mut inside, &unmount_from(&nested));
+        case.denied_to_all(&mut inside, "r", &read(elsewhere.join("a/secret")));
+        case.file("vault/nested/a/later");
+        case.denied_to_all(&mut inside, "r", &read(moved.join("later")));
+        case.settle();
+    }
+
+    #[test]
+    fn a_mount_that_was_there_and_is_taken_away_uncovers_nothing() {
+        let case = Case::new();
+        let below = case.file("a/secret");
+        let mount = Mounted::tmpfs(case.path("a"));
+        let secret = case.file("a/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        case.enforce(Rule::deny("r").file(&secret));
+        case.denied(&mut inside, "r", &read(&secret));
+        mount.unmount();
+        case.denied(&mut inside, "r", &read(&below));
+        case.settle();
+    }
+
+    #[test]
+    fn remounting_changes_nothing() {
+        let case = Case::new();
+        let secret = case.file("vault/secret");
+        let mount = case.directory("mount");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), leave_mounts()]);
+        case.enforce(Rule::deny("r").beneath(case.path("vault")));
+        case.allowed(&mut inside, &bind(case.path("vault"), &mount));
+        case.allowed(&mut inside, &remount(&mount));
+        case.denied_to_all(&mut inside, "r", &read(mount.join("secret")));
+        case.denied_to_all(&mut inside, "r", &read(&secret));
+        case.settle();
+    }
+
+    /// A handle leads to an inode of which no name is known; nothing above it can be looked at.
+    #[test]
+    fn what_only_a_handle_leads_to_is_denied_and_so_is_a_mount_of_it() {
+        let case = Case::new();
+        let secret = case.file("vault/secret");
+        let innocent = case.file("innocent");
+        let place = case.file("place");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[hold_handle(&secret), by_held_handle(&secret)]);
+        case.control(&mut inside, &[hold_handle(&innocent), by_held_handle(&innocent)]);
+        case.control(&mut inside, &[leave_mounts()]);
+        case.enforce(Rule::deny("r").beneath(case.path("vault")));
+        drop_caches();
+        case.denied_to_all(&mut inside, "r", &by_held_handle(&secret));
+        drop_caches();
+        case.allowed(&mut inside, &bind_handle(&secret, &place));
+        case.denied_to_all(&mut inside, "r", &read(&place));
+        // Nobody can tell where it is either.
+        drop_caches();
+        case.denied_to_all(&mut inside, "r", &by_held_handle(&innocent));
+        let events = case.settle();
+        assert!(events.iter().all(|event| event["why"] == "incomplete"), "{events:?}");
+        // Its name is known again.
+        fs::metadata(&innocent).unwrap();
+        case.allowed(&mut inside, &read(&innocent));
+        case.allowed(&mut inside, &by_held_handle(&innocent));
+        case.settle();
+    }
+
+    #[test]
+    fn a_mount_on_the_way_that_is_bound_elsewhere_keeps_its_denials() {
+        let case = Case::new();
+        let way = case.directory("way");
+        let other = case.directory("other");
+        let _mount = Mounted::tmpfs(&way);
+        let (secret, inner) = (case.file("way/a/secret"), case.file("way/b/file"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), read(&inner), leave_mounts()]);
+        case.enforce(Rule::deny("r").file(&secret).beneath(case.path("way/b")));
+        case.allowed(&mut inside, &bind(&way, &other));
+        case.allowed(&mut inside, &unmount_from(&way));
+        case.denied_to_all(&mut inside, "r", &read(other.join("a/secret")));
+        case.denied_to_all(&mut inside, "r", &read(other.join("b/file")));
+        fs::rename(case.file("way/new"), &secret).unwrap();
+        case.denied_to_all(&mut inside, "r", &read(other.join("a/secret")));
+        case.settle();
+    }
+}
