@@ -1,10 +1,136 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Filesystems where a rule is worth as much as on ext4.
+//! Filesystems where a rule is worth as much as on ext4, and those of which apply says that it is not.
+
+use std::{
+    fs,
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use aegis_tests::{
+    Case, Rule, aegisbpf,
+    machine::{Mounted, kernel_is_at_least, run_tool},
+};
+use rustix::{
+    fs::{IFlags, ioctl_setflags},
+    io::Errno,
+};
+
+/// A directory of the test's own on one of the disks, or what stands for one.
+struct Place {
+    top: PathBuf,
+}
+
+impl Place {
+    fn new(disk: &str) -> Self {
+        let top = Path::new(disk).join(format!("T{}-place", std::process::id()));
+        fs::create_dir_all(&top).unwrap();
+        Self { top }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.top.join(name)
+    }
+
+    fn directory(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "content").unwrap();
+        path
+    }
+
+    /// Makes a directory in which names that differ in case only are the same, as `chattr +F` does.
+    fn ignore_case(&self, name: &str) -> Result<(), Errno> {
+        let directory = File::open(self.directory(name)).unwrap();
+        ioctl_setflags(&directory, IFlags::from_bits_retain(FS_CASEFOLD_FL))
+    }
+}
+
+const FS_CASEFOLD_FL: u32 = 0x4000_0000;
+
+/// Each kind with the words of the documents, and `--strict` takes none of them.
+#[test]
+fn apply_says_on_which_filesystems_a_rule_is_worth_less_and_why() {
+    let case = Case::new();
+    let [ramfs, vfat] = ["ramfs", "vfat"].map(|name| case.directory(name));
+    let _ramfs = Mounted::new("ramfs", "ramfs", &ramfs, "");
+    let image = case.path("image");
+    File::create(&image).unwrap().set_len(8 << 20).unwrap();
+    run_tool("mkdosfs", &[&image]);
+    let device = run_tool("losetup", &[Path::new("-f")]);
+    run_tool("losetup", &[Path::new(&device), &image]);
+    let vfat_mount = Mounted::new("vfat", &device, &vfat, "");
+    case.file("ramfs/file");
+    case.file("vfat/file");
+    let lines = [
+        ("ramfs/file", case.path("ramfs/file"), "not tested"),
+        ("vfat/", vfat.clone(), "names that differ only in case are the same"),
+        ("proc", "/proc/kmsg".into(), "its inodes come and go with processes"),
+        ("sysfs", "/sys/kernel/notes".into(), "its inodes come and go with devices"),
+        ("cgroup", "/sys/fs/cgroup/cgroup.procs".into(), "its inodes come and go with cgroups"),
+        ("device", "/dev/null".into(), "a device, socket or pipe"),
+        ("terminal", "/dev/pts/ptmx".into(), "a device can be opened through any node"),
+    ];
+    let mut rule = Rule::audit("r").file(case.file("plain"));
+    for (kind, path, _) in &lines {
+        rule = if kind.ends_with('/') { rule.beneath(path) } else { rule.file(path) };
+    }
+    let policy = case.policy().rule(rule);
+    let report = case.apply(&policy);
+    let weaker = report["objects"]["weaker"].as_array().unwrap();
+    assert_eq!(weaker.len(), lines.len(), "{report}");
+    for (_, path, why) in &lines {
+        let path = path.to_str().unwrap();
+        let told = weaker.iter().find(|weaker| {
+            weaker["object"].as_str().is_some_and(|object| object.trim_end_matches('/') == path)
+        });
+        let told = told.unwrap_or_else(|| panic!("{path} is not called weaker: {report}"));
+        assert!(told["reasons"].to_string().contains(why), "{told}");
+    }
+    let file = case.write_policy(&policy);
+    let strict = aegisbpf(&["apply", &file, "--allow-unsigned", "--strict"]);
+    strict.refused("STRICT", &["/proc/kmsg", "hint: "]);
+    vfat_mount.unmount();
+    run_tool("losetup", &[Path::new("-d"), Path::new(&device)]);
+}
+
+/// One of its many names would be no promise.
+#[test]
+fn an_exact_file_in_a_directory_that_ignores_case_is_refused() {
+    let case = Case::new();
+    let place = Place::new("/data");
+    let folded = place.ignore_case("folded");
+    let file = place.file("folded/file");
+    let answer = case.try_apply(&case.policy().rule(Rule::deny("r").file(&file)));
+    if kernel_is_at_least(5, 11) {
+        folded.unwrap();
+        answer.refused("OBJECTS", &[file.to_str().unwrap(), "hint: "]);
+        // A directory there has one spelling of its own, and everything below.
+        let report = case.enforce(Rule::deny("r").beneath(place.directory("folded/Vault")));
+        assert_eq!(report["objects"]["bound"], 1, "{report}");
+    } else {
+        // Debian's 5.10 has no tables of letters.
+        assert_eq!(folded, Err(Errno::OPNOTSUPP));
+        answer.yes();
+    }
+}
 
 mod denial {
-    use std::{fs, path::Path};
+    use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
-    use aegis_tests::{Case, Rule, operation::*};
+    use aegis_tests::{
+        Case, Rule,
+        machine::{Mounted, drop_caches, kernel_is_at_least, make_subvolume, snapshot},
+        operation::*,
+    };
+
+    use super::Place;
 
     /// On btrfs, what stat calls a device is not what the kernel calls it.
     #[test]
@@ -58,6 +184,186 @@ mod denial {
         let file = case.file("d/mount/a/file");
         case.denied(&mut inside, "r", &read(&file));
         rustix::mount::unmount(&mount, rustix::mount::UnmountFlags::DETACH).unwrap();
+        case.settle();
+    }
+
+    #[test]
+    fn on_xfs_a_number_used_again_is_another_file() {
+        let case = Case::new();
+        let top = Place::new("/xfs");
+        let (secret, kept) = (top.file("secret"), top.file("kept"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), read(&kept)]);
+        case.enforce(Rule::deny("r").file(&secret).file(&kept));
+        case.denied(&mut inside, "r", &read(&kept));
+        let number = fs::metadata(&secret).unwrap().ino();
+        fs::remove_file(&secret).unwrap();
+        drop_caches();
+        let innocent = (0..1000)
+            .map(|count| top.file(&count.to_string()))
+            .find(|path| fs::metadata(path).unwrap().ino() == number)
+            .expect("xfs gives the number away again");
+        case.allowed(&mut inside, &read(&innocent));
+        case.settle();
+    }
+
+    /// Neither is what a rule binds in memory only.
+    #[test]
+    fn forgotten_names_and_inodes_are_denied_when_they_come_back() {
+        let case = Case::new();
+        let tops = ["/data", "/xfs", "/btrfs"].map(Place::new);
+        let mut rule = Rule::deny("r");
+        let mut files = Vec::new();
+        for top in &tops {
+            let (exact, below) = (top.file("exact"), top.file("vault/deep/secret"));
+            rule = rule.file(&exact).beneath(top.path("vault"));
+            files.extend([exact, below]);
+        }
+        let neighbours = tops.each_ref().map(|top| top.file("neighbour"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &files.iter().map(read).collect::<Vec<_>>());
+        case.enforce(rule);
+        for _ in 0..2 {
+            drop_caches();
+            for file in &files {
+                case.denied(&mut inside, "r", &read(file));
+            }
+            for neighbour in &neighbours {
+                case.allowed(&mut inside, &read(neighbour));
+            }
+        }
+        case.settle();
+    }
+
+    /// The kernel gives anonymous device numbers away again: the filesystem comes back under another.
+    #[test]
+    fn a_filesystem_that_comes_back_with_another_device_number_is_denied_by_its_paths() {
+        let case = Case::new();
+        let top = Place::new("/btrfs");
+        let (secret, below) = (top.file("exact"), top.file("vault/deep/secret"));
+        let taken = case.directory("taken");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), read(&below)]);
+        case.enforce(Rule::deny("r").file(&secret).beneath(top.path("vault")));
+        case.denied(&mut inside, "r", &read(&secret));
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let device = mounts.lines().find(|line| line.contains(" /btrfs ")).unwrap();
+        let device = device.split(' ').next().unwrap();
+        let before = number_of("/btrfs");
+        rustix::mount::unmount("/btrfs", rustix::mount::UnmountFlags::empty()).unwrap();
+        let _taken = Mounted::tmpfs(&taken);
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount(device, "/btrfs", "btrfs", flags, None).unwrap();
+        assert_ne!(number_of("/btrfs"), before, "its device number is another one");
+        case.denied(&mut inside, "r", &read(&secret));
+        case.denied(&mut inside, "r", &read(&below));
+        let later = top.file("vault/later");
+        case.denied(&mut inside, "r", &read(&later));
+        let neighbour = top.file("neighbour");
+        case.allowed(&mut inside, &read(&neighbour));
+        case.settle();
+    }
+
+    /// The third field of mountinfo: the number that the kernel itself uses.
+    fn number_of(mount: &str) -> String {
+        let info = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let line = info.lines().find(|line| line.contains(&format!(" / {mount} "))).unwrap();
+        line.split(' ').nth(2).unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_btrfs_subvolume_is_denied_by_its_path_and_what_is_in_it_by_inode() {
+        let case = Case::new();
+        let top = Place::new("/btrfs");
+        let volume = top.path("volume");
+        make_subvolume(&volume);
+        let (exact, below) = (top.file("volume/exact"), top.file("volume/vault/deep/secret"));
+        let whole = top.path("whole");
+        make_subvolume(&whole);
+        let inner = top.file("whole/a/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&exact), read(&below), read(&inner)]);
+        case.enforce(
+            Rule::deny("r").file(&exact).beneath(top.path("volume/vault")).beneath(&whole),
+        );
+        for path in [&exact, &below, &inner] {
+            case.denied(&mut inside, "r", &read(path));
+        }
+        let linked = top.path("volume/linked");
+        fs::hard_link(&exact, &linked).unwrap();
+        case.denied(&mut inside, "r", &read(&linked));
+        fs::rename(top.file("volume/new"), &exact).unwrap();
+        case.denied(&mut inside, "r", &read(&exact));
+        let later = top.file("whole/later");
+        case.denied(&mut inside, "r", &read(&later));
+        let neighbour = top.file("volume/neighbour");
+        case.allowed(&mut inside, &read(&neighbour));
+        case.settle();
+    }
+
+    /// An outsider's snapshot is full of second copies of what is denied.
+    #[test]
+    fn a_snapshot_of_a_btrfs_subvolume_is_as_denied_as_its_origin() {
+        let case = Case::new();
+        let top = Place::new("/btrfs");
+        let (volume, copy) = (top.path("volume"), top.path("copy"));
+        make_subvolume(&volume);
+        let exact = top.file("volume/exact");
+        top.file("volume/vault/deep/secret");
+        let neighbour = top.file("volume/neighbour");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&exact), read(&neighbour)]);
+        case.enforce(Rule::deny("r").file(&exact).beneath(top.path("volume/vault")));
+        snapshot(&volume, &copy);
+        case.denied(&mut inside, "r", &read(copy.join("exact")));
+        case.denied(&mut inside, "r", &read(copy.join("vault/deep/secret")));
+        case.allowed(&mut inside, &read(copy.join("neighbour")));
+        case.settle();
+    }
+
+    #[test]
+    fn what_lies_in_a_directory_that_ignores_case_is_denied_by_every_spelling() {
+        let case = Case::new();
+        let mut tops = Vec::new();
+        if kernel_is_at_least(5, 11) {
+            tops.push((Place::new("/data"), None));
+        }
+        if kernel_is_at_least(6, 13) {
+            let on = case.directory("shm");
+            let mounted = Mounted::new("tmpfs", "tmpfs", &on, "casefold");
+            tops.push((Place { top: on }, Some(mounted)));
+        }
+        // Without tables of letters the kernel has no such directories; names stay as they are typed.
+        if tops.is_empty() {
+            let plain = Place::new("/data");
+            assert_eq!(plain.ignore_case("folded"), Err(rustix::io::Errno::OPNOTSUPP));
+            tops.push((plain, None));
+        }
+        let mut rule = Rule::deny("r");
+        let mut inside = case.inside();
+        for (top, _) in &tops {
+            let folded = top.ignore_case("folded").is_ok();
+            let secret = top.file("folded/Vault/Secret");
+            case.control(&mut inside, &[read(&secret)]);
+            if folded {
+                case.control(&mut inside, &[read(top.path("folded/VAULT/secret"))]);
+            }
+            rule = rule.beneath(top.path("folded/Vault"));
+        }
+        case.enforce(rule);
+        for (top, _) in &tops {
+            case.denied(&mut inside, "r", &read(top.path("folded/Vault/Secret")));
+            if top.path("folded/VAULT").exists() {
+                case.denied(&mut inside, "r", &read(top.path("folded/VAULT/secret")));
+                fs::rename(top.path("folded/vault"), top.path("old")).unwrap();
+                top.file("folded/vAULT/secret");
+                for spelling in ["folded/vAULT/secret", "folded/Vault/Secret"] {
+                    case.denied(&mut inside, "r", &read(top.path(spelling)));
+                }
+            }
+            let neighbour = top.file("neighbour");
+            case.allowed(&mut inside, &read(&neighbour));
+        }
         case.settle();
     }
 }

@@ -17,6 +17,7 @@ mod config;
 mod documents;
 mod failure;
 mod filesystem;
+mod layers;
 mod life;
 mod mounts;
 mod name;

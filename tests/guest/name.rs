@@ -51,6 +51,53 @@ mod denial {
         }
     }
 
+    /// So many directories, counted from the root of the filesystem, and a file in the last.
+    #[test]
+    fn trees_of_127_128_129_and_2000_levels_are_denied_to_their_end() {
+        let case = Case::new();
+        let top = case.directory("top");
+        // The case's directory is the first level, `top` the second.
+        let levels = [125, 126, 127, 1998];
+        let mut inside = case.inside();
+        case.control(&mut inside, &levels.map(|levels| deep(&top, levels)));
+        case.enforce(Rule::deny("r").beneath(&top));
+        for levels in levels {
+            case.denied(&mut inside, "r", &deep(&top, levels));
+        }
+        let events = case.settle();
+        let why = events.iter().map(|event| event["why"].as_str()).collect::<Vec<_>>();
+        assert_eq!(why[0], Some("directory"), "{why:?}");
+        assert_eq!(why[3], Some("incomplete"), "{why:?}");
+    }
+
+    #[test]
+    fn names_of_one_letter_of_dots_and_of_blanks_are_told_apart() {
+        let case = Case::new();
+        let names = ["...", " ", "-", "..a", "a ", "\t", "~"];
+        let mut rule = Rule::deny("r");
+        for name in names {
+            rule = rule.beneath(case.directory(name));
+        }
+        let files = names.map(|name| case.file(format!("{name}/file")));
+        let others = ["....", "  ", "--", "..b", "a", "\t\t", "~~"];
+        let others = others.map(|name| case.file(format!("{name}/file")));
+        let mut inside = case.inside();
+        case.control(&mut inside, &files.each_ref().map(read));
+        case.enforce(rule);
+        for (name, file) in names.iter().zip(&files) {
+            case.denied(&mut inside, "r", &read(file));
+            // The name alone.
+            fs::rename(case.path(name), case.path("old")).unwrap();
+            case.file(format!("{name}/file"));
+            case.denied(&mut inside, "r", &read(file));
+            fs::remove_dir_all(case.path("old")).unwrap();
+        }
+        for other in &others {
+            case.allowed(&mut inside, &read(other));
+        }
+        case.settle();
+    }
+
     #[test]
     fn a_way_deeper_than_is_climbed_is_denied_and_says_so() {
         let case = Case::new();

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Overlayfs with its layers on one filesystem: the merged file and the real one behind it are two, and both are asked.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use aegis_tests::machine::Mounted;
+
+/// Layers on /xfs: kernels refuse those on a filesystem that might ignore case, as the disk of the other cases is.
+struct Layers {
+    top: PathBuf,
+    mounted: Option<Mounted>,
+}
+
+impl Layers {
+    fn new() -> Self {
+        let top = Path::new("/xfs").join(format!("T{}", std::process::id()));
+        for name in ["lower", "upper", "work", "merged"] {
+            fs::create_dir_all(top.join(name)).unwrap();
+        }
+        Self { top, mounted: None }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.top.join(name)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "content").unwrap();
+        path
+    }
+
+    fn mount(&mut self, more: &str) {
+        let [lower, upper, work] = ["lower", "upper", "work"].map(|name| self.path(name));
+        let [lower, upper, work] = [&lower, &upper, &work].map(|path| path.display());
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}{more}");
+        self.mounted = Some(Mounted::new("overlay", "overlay", self.path("merged"), &options));
+    }
+}
+
+/// Who names the merged path learns what that is worth.
+#[test]
+fn apply_says_what_a_rule_on_a_merged_path_is_worth() {
+    let case = aegis_tests::Case::new();
+    let mut layers = Layers::new();
+    layers.file("lower/secret");
+    layers.mount("");
+    let merged = layers.path("merged/secret");
+    let report = case.enforce(aegis_tests::Rule::deny("r").file(&merged));
+    let weaker = &report["objects"]["weaker"];
+    assert_eq!(weaker[0]["object"], merged.to_str().unwrap(), "{report}");
+    assert!(weaker[0]["reasons"].to_string().contains("layers beneath"), "{report}");
+}
+
+mod denial {
+    use std::fs;
+
+    use aegis_tests::{Case, Rule, operation::*};
+    use rustix::fs::OFlags;
+
+    use super::Layers;
+
+    #[test]
+    fn a_rule_on_a_lower_file_holds_through_the_overlay() {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        let exact = layers.file("lower/exact");
+        layers.file("lower/vault/deep/secret");
+        layers.mount("");
+        let merged = layers.path("merged/exact");
+        let below = layers.path("merged/vault/deep/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&exact), read(&merged), read(&below)]);
+        case.enforce(Rule::deny("r").file(&exact).beneath(layers.path("lower/vault")));
+        case.denied(&mut inside, "r", &read(&exact));
+        case.denied(&mut inside, "r", &read(&merged));
+        case.denied(&mut inside, "r", &read(&below));
+        // Opening for both: the copy up that it asks for would read the file below.
+        let both = open(&merged, OFlags::RDWR | OFlags::APPEND);
+        case.denied_to_all(&mut inside, "r", &both);
+        case.settle();
+    }
+
+    #[test]
+    fn a_rule_on_an_upper_file_holds_through_the_overlay() {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        layers.mount("");
+        let merged = layers.file("merged/dir/secret");
+        let upper = layers.path("upper/dir/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&merged), read(&upper)]);
+        case.enforce(Rule::deny("r").file(&upper));
+        case.denied(&mut inside, "r", &read(&upper));
+        case.denied(&mut inside, "r", &read(&merged));
+        case.denied(&mut inside, "r", &write(&merged));
+        case.settle();
+    }
+
+    #[test]
+    fn a_rule_on_a_merged_path_holds_for_what_is_there_and_what_comes() {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        layers.file("lower/vault/secret");
+        layers.file("lower/exact");
+        layers.mount("");
+        let [secret, exact, later] =
+            ["merged/vault/secret", "merged/exact", "merged/vault/a/later"]
+                .map(|name| layers.path(name));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), read(&exact)]);
+        case.enforce(Rule::deny("r").file(&exact).beneath(layers.path("merged/vault")));
+        case.denied(&mut inside, "r", &read(&secret));
+        case.denied(&mut inside, "r", &read(&exact));
+        layers.file("merged/vault/a/later");
+        case.denied(&mut inside, "r", &read(&later));
+        // A copy up is another file behind the same name.
+        fs::write(&secret, "changed").unwrap();
+        fs::write(&exact, "changed").unwrap();
+        case.denied(&mut inside, "r", &read(&secret));
+        case.denied(&mut inside, "r", &read(&exact));
+        case.settle();
+    }
+
+    /// The insider's write makes the overlay read what he may not read.
+    #[test]
+    fn a_copy_up_by_an_insider_is_a_read_of_the_file_below() {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        layers.file("lower/vault/secret");
+        layers.mount("");
+        let merged = layers.path("merged/vault/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&merged)]);
+        case.enforce(Rule::deny("r").beneath(layers.path("lower/vault")).access(&["read"]));
+        let written = inside.perform(&write(&merged));
+        if written == Tried::Allowed {
+            panic!("NOT DENIED: {}", write(&merged));
+        }
+        assert_eq!(written, Tried::Refused(1));
+        assert!(!layers.path("upper/vault/secret").exists(), "nothing was copied");
+        case.denied(&mut inside, "r", &read(&merged));
+        case.forget();
+    }
+
+    /// With metacopy, attributes go up and the content stays below.
+    #[test]
+    fn a_copy_of_attributes_alone_leaves_the_content_denied() {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        layers.file("lower/vault/secret");
+        layers.mount(",metacopy=on");
+        let merged = layers.path("merged/vault/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&merged)]);
+        case.enforce(Rule::deny("r").beneath(layers.path("lower/vault")));
+        std::os::unix::fs::chown(&merged, Some(65534), None).unwrap();
+        assert!(layers.path("upper/vault/secret").exists(), "attributes went up");
+        case.denied(&mut inside, "r", &read(&merged));
+        case.settle();
+    }
+}
