@@ -11,6 +11,7 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod access;
 mod boot_without_bpf_lsm;
 mod bypass;
 mod config;
@@ -19,6 +20,7 @@ mod failure;
 mod filesystem;
 mod layers;
 mod life;
+mod links;
 mod mounts;
 mod name;
 mod object;

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Symbolic links on the way to an object, and hard links of one.
+
+use aegis_tests::{Case, Rule};
+
+/// A link that leads to itself leads nowhere, whatever is made there.
+#[test]
+fn links_in_a_circle_are_refused_with_the_object_that_they_are_on_the_way_to() {
+    let case = Case::new();
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, case.path(name)).unwrap();
+    };
+    link("two", "one");
+    link("one", "two");
+    let object = case.path("one/file");
+    let answer = case.try_apply(&case.policy().rule(Rule::deny("r").file(&object)));
+    answer.refused("OBJECTS", &[object.to_str().unwrap(), "symbolic links", "hint: "]);
+}
+
+mod denial {
+    use std::fs;
+
+    use aegis_tests::{Case, Rule, operation::*};
+
+    fn link(case: &Case, target: &str, name: &str) {
+        let path = case.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, path).unwrap();
+    }
+
+    /// `/bin` is a link to `usr/bin` on most hosts, and everything goes through it.
+    #[test]
+    fn a_rule_on_one_program_leaves_others_behind_the_same_link_alone() {
+        let case = Case::new();
+        fs::create_dir_all(case.path("usr/bin")).unwrap();
+        link(&case, "usr/bin", "bin");
+        for name in ["nc", "sh"] {
+            fs::copy("/bin/busybox", case.path(format!("usr/bin/{name}"))).unwrap();
+        }
+        let [nc, sh] = ["bin/nc", "bin/sh"].map(|name| case.path(name));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&nc), read(&sh)]);
+        case.enforce(Rule::deny("r").file(&nc));
+        case.denied(&mut inside, "r", &run(&nc));
+        case.denied(&mut inside, "r", &read(case.path("usr/bin/nc")));
+        case.allowed(&mut inside, &read(&sh));
+        case.allowed(&mut inside, &read(case.path("usr/bin/sh")));
+        case.settle();
+    }
+
+    /// `/var/run` is a link to `/run`: what appears in the one appears in the other.
+    #[test]
+    fn what_appears_behind_a_link_on_the_way_is_denied_by_both_paths() {
+        let case = Case::new();
+        fs::create_dir(case.path("run")).unwrap();
+        link(&case, "../run", "var/run");
+        let [by_link, plain] = ["var/run/app/key", "run/app/key"].map(|name| case.path(name));
+        let neighbour = case.file("run/app/neighbour");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(case.path("var/run/app/neighbour"))]);
+        let rule = Rule::deny("r").file(&by_link).beneath(case.path("var/run/vault"));
+        case.enforce(rule);
+        for _ in 0..2 {
+            case.file("run/app/key");
+            case.denied(&mut inside, "r", &read(&by_link));
+            case.denied(&mut inside, "r", &read(&plain));
+            fs::remove_file(&plain).unwrap();
+        }
+        case.file("run/vault/deep/secret");
+        case.denied(&mut inside, "r", &read(case.path("var/run/vault/deep/secret")));
+        case.denied(&mut inside, "r", &read(case.path("run/vault/deep/secret")));
+        case.allowed(&mut inside, &read(&neighbour));
+        case.settle();
+    }
+
+    /// As `/etc/alternatives` has them: a name, a link in between, and the program itself.
+    #[test]
+    fn a_chain_of_links_is_bound_at_each_of_its_names() {
+        let case = Case::new();
+        let program = case.program("lib");
+        link(&case, "../alternatives/editor", "bin/editor");
+        link(&case, "../lib/true", "alternatives/editor");
+        let other = case.program("other");
+        let names = ["bin/editor", "alternatives/editor", "lib/true"].map(|name| case.path(name));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[run(&names[0]), run(&other)]);
+        case.enforce(Rule::deny("r").file(&names[0]).access(&["exec"]));
+        for name in &names {
+            case.denied(&mut inside, "r", &run(name));
+        }
+        // A program in place of the first link, of the second, and of the program.
+        for name in &names {
+            fs::remove_file(name).unwrap();
+            fs::copy("/bin/busybox", name).unwrap();
+            case.denied(&mut inside, "r", &run(name));
+        }
+        assert_eq!(names[2], program);
+        case.allowed(&mut inside, &run(&other));
+        case.settle();
+    }
+
+    #[test]
+    fn a_directory_in_place_of_a_link_on_the_way_is_bound_as_the_link_was() {
+        let case = Case::new();
+        let real = case.file("releases/1/key");
+        link(&case, "releases/1", "current");
+        let key = case.path("current/key");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&key)]);
+        case.enforce(Rule::deny("r").file(&key));
+        case.denied(&mut inside, "r", &read(&key));
+        fs::remove_file(case.path("current")).unwrap();
+        case.file("current/key");
+        case.denied(&mut inside, "r", &read(&key));
+        case.denied(&mut inside, "r", &read(&real));
+        let neighbour = case.file("current/neighbour");
+        case.allowed(&mut inside, &read(&neighbour));
+        case.settle();
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_yet_is_bound_where_it_leads() {
+        let case = Case::new();
+        link(&case, "later/key", "key");
+        link(&case, "../later", "links/way");
+        let key = case.path("key");
+        let mut inside = case.inside();
+        let report = case.enforce(Rule::deny("r").file(&key).beneath(case.path("links/way/vault")));
+        let pending = report["objects"]["pending"].as_array().map(Vec::len);
+        assert_eq!(pending, Some(2), "{report}");
+        case.file("later/key");
+        let secret = case.file("later/vault/deep/secret");
+        case.denied(&mut inside, "r", &read(&key));
+        case.denied(&mut inside, "r", &read(case.path("later/key")));
+        case.denied(&mut inside, "r", &read(&secret));
+        case.denied(&mut inside, "r", &read(case.path("links/way/vault/deep/secret")));
+        case.settle();
+    }
+
+    /// Made by anybody, before or after: what counts is what a link leads to.
+    #[test]
+    fn links_that_no_policy_names_lead_to_what_is_denied() {
+        let case = Case::new();
+        let secret = case.file("vault/secret");
+        link(&case, "../vault", "a/way");
+        link(&case, "a/way/secret", "before");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(case.path("before"))]);
+        case.enforce(Rule::deny("r").beneath(case.path("vault")));
+        link(&case, "../vault/secret", "b/after");
+        case.allowed(&mut inside, &symlink(&secret, case.path("own")));
+        for name in ["before", "a/way/secret", "b/after", "own"] {
+            case.denied(&mut inside, "r", &read(case.path(name)));
+        }
+        case.settle();
+    }
+
+    #[test]
+    fn several_hard_links_of_a_file_are_one_object_whenever_they_are_made() {
+        let case = Case::new();
+        let secret = case.file("secret");
+        let names = ["a/1", "b/2", "c/3", "c/4"].map(|name| case.path(name));
+        for name in &names {
+            fs::create_dir_all(name.parent().unwrap()).unwrap();
+        }
+        fs::hard_link(&secret, &names[0]).unwrap();
+        fs::hard_link(&secret, &names[1]).unwrap();
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&names[0]), read(&names[1])]);
+        case.enforce(Rule::deny("r").file(&secret));
+        fs::hard_link(&names[1], &names[2]).unwrap();
+        fs::remove_file(&names[0]).unwrap();
+        fs::hard_link(&secret, &names[0]).unwrap();
+        fs::rename(&names[1], &names[3]).unwrap();
+        for name in [&secret, &names[0], &names[2], &names[3]] {
+            case.denied(&mut inside, "r", &read(name));
+        }
+        fs::remove_file(&secret).unwrap();
+        for name in [&names[0], &names[2], &names[3]] {
+            case.denied(&mut inside, "r", &read(name));
+        }
+        case.settle();
+    }
+}
