@@ -13,6 +13,8 @@ use crate::command::{output, program, root};
 const MOST_LINES: usize = 800;
 /// The page of promises.
 const GUARANTEES: &str = "GUARANTEES.md";
+/// What a policy means, statement by statement.
+const SEMANTICS: &str = "docs/policy.md";
 
 /// Every breach, as a line each.
 pub(crate) fn check() -> anyhow::Result<Vec<String>> {
@@ -27,10 +29,11 @@ pub(crate) fn check() -> anyhow::Result<Vec<String>> {
             }
         }
     }
-    // A tree without the page makes no promise that could be broken.
-    match fs::read_to_string(root().join(GUARANTEES)) {
-        Ok(text) => faults.extend(of_guarantees(&text, &tests)),
-        Err(error) => faults.push(format!("failed to read {GUARANTEES}: {error}")),
+    for page in [GUARANTEES, SEMANTICS] {
+        match fs::read_to_string(root().join(page)) {
+            Ok(text) => faults.extend(of_promises(page, &text, &tests)),
+            Err(error) => faults.push(format!("failed to read {page}: {error}")),
+        }
     }
     Ok(faults)
 }
@@ -102,7 +105,7 @@ fn test_names(text: &str) -> Vec<String> {
 }
 
 /// Rows of tables: an ENFORCED one names living tests in its last column, in backquotes.
-fn of_guarantees(text: &str, tests: &BTreeSet<String>) -> Vec<String> {
+fn of_promises(page: &str, text: &str, tests: &BTreeSet<String>) -> Vec<String> {
     let mut faults = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let columns: Vec<&str> = line.split('|').map(str::trim).collect();
@@ -111,12 +114,12 @@ fn of_guarantees(text: &str, tests: &BTreeSet<String>) -> Vec<String> {
         let Some(last) = columns.iter().rev().nth(1).filter(|_| is_enforced) else { continue };
         let named: Vec<&str> = last.split('`').skip(1).step_by(2).collect();
         if named.is_empty() {
-            faults.push(format!("{GUARANTEES}:{number}: an ENFORCED row without a test"));
+            faults.push(format!("{page}:{number}: an ENFORCED row without a test"));
         }
         for name in named {
             let function = name.rsplit("::").next().unwrap_or(name);
             if !tests.contains(function) {
-                faults.push(format!("{GUARANTEES}:{number}: no test is called {name}"));
+                faults.push(format!("{page}:{number}: no test is called {name}"));
             }
         }
     }
@@ -133,7 +136,7 @@ mod tests {
         let page = "| G1 | promise | ENFORCED | `object::a_rename_keeps_the_denial` |\n\
                     | G2 | promise | ENFORCED | `no_such_test` |\n\
                     | G3 | promise | ENFORCED | |\n| G4 | promise | PLANNED | |\n";
-        let faults = of_guarantees(page, &tests);
+        let faults = of_promises("page", page, &tests);
         assert_eq!(faults.len(), 2, "{faults:?}");
         assert!(faults[0].contains(":2:") && faults[1].contains(":3:"));
     }
