@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! From policies to what the kernel does: compile → attach → resolve → fill → prove → flip → prove →
-//! record, or back to exactly what was there before.
+//! From policies to what the kernel does: compile → attach → resolve → fill → look again → prove → flip
+//! → prove → record, or back to exactly what was there before.
 //!
 //! Nothing decides by the new generation until the flip, which is one store; and there is no flip
 //! before the new generation has denied, for our own scratch cgroup, what it must deny.
 
 mod again;
+mod find;
 mod record;
 
 use std::{
@@ -14,14 +15,14 @@ use std::{
     rc::Rc,
 };
 
-use aegis_kernel::{Generation, Kernel, Resolver, Slot, Slots, probe::Facts};
-use aegis_policy::{LowerError, Mode, ObjectError, Places, Policy, Ruleset, lower, resolve};
+use aegis_kernel::{Generation, Kernel, Slot, Slots, probe::Facts};
+use aegis_policy::{LowerError, Mode, Places, Policy, Ruleset, lower};
 use anyhow::Context as _;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::{
-    bindings::{self, Bindings, Names, Remembering},
-    cgroups::{self, Cgroups, Own},
+    bindings::{self, Bindings},
+    cgroups::{Cgroups, Own},
     context::Context,
     decoder::compile_set,
     event_log::EventLog,
@@ -32,13 +33,14 @@ use crate::{
     posture::{Blocker, Reason, blockers, enforces},
     proof::{self, Bench, Proof, ProofFiles},
     provenance::Begun,
-    report::{Bound, Objects, Report, workloads},
+    report::{Bound, Report, workloads},
     state::{State, StoredSet},
     steps::Steps,
     time,
 };
 
 use again::Again;
+use find::{Filled, Found};
 
 /// A policy that may be applied, and its text.
 #[derive(Clone, Debug)]
@@ -64,6 +66,8 @@ pub(crate) struct Request<'a> {
     pub(crate) reason: Option<&'a str>,
     pub(crate) strict: bool,
     pub(crate) dry_run: bool,
+    /// Whether files with several links beneath directories get rows of their own.
+    pub(crate) link_scan: bool,
 }
 
 /// Puts a changed set of policies in force.
@@ -239,21 +243,23 @@ impl Attempt<'_> {
         steps: &mut Steps,
     ) -> anyhow::Result<Report> {
         self.files.make()?;
-        let resolved = self.resolve(ruleset, steps)?;
+        steps.next("resolve");
+        let found = self.find(&mut self.host()?, ruleset)?;
+        let around = self.look_around(ruleset, &found.places, steps)?;
         steps.next("lower");
-        lower_with_seed(ruleset, &resolved.places)?;
+        lower_with_seed(ruleset, &found.places)?;
         Ok(Report {
             changed: false,
             dry_run: true,
             generation: None,
-            workloads: workloads(ruleset, &resolved.cgroups.all),
+            workloads: workloads(ruleset, &around.cgroups.all),
             set: wanted,
-            objects: resolved.objects,
+            objects: around.objects,
             reason: None,
             proof: None,
             steps: steps.end().to_vec(),
             refilled: self.refilled.clone(),
-            warnings: resolved.cgroups.warning().into_iter().collect(),
+            warnings: self.warnings(&around.cgroups),
         })
     }
 
@@ -265,16 +271,11 @@ impl Attempt<'_> {
         steps: &mut Steps,
         undo: &mut Undo,
     ) -> anyhow::Result<Report> {
-        let Resolved { places, objects, cgroups, names } = self.resolve(ruleset, steps)?;
-        steps.next("lower");
-        let rows = lower_with_seed(ruleset, &places)?;
-
-        steps.next("fill");
         let exempt = self.own.exempt_id()?;
-        let (slot, generation) =
-            kernel.fill(&rows, time::now(), Some(exempt)).context("failed to fill a generation")?;
-        undo.filled = Some(slot);
-        drop((rows, places));
+        let Filled { slot, generation, found: Found { places, names } } =
+            self.fill(kernel, ruleset, exempt, steps, undo)?;
+        let find::Around { objects, cgroups } = self.look_around(ruleset, &places, steps)?;
+        drop(places);
 
         steps.next("store");
         undo.note(&self.state.set_path(&wanted.set.digest()));
@@ -307,12 +308,13 @@ impl Attempt<'_> {
         demand(&proof, "after it was put in force")?;
 
         steps.next("tidy");
-        let mut warnings: Vec<String> = cgroups.warning().into_iter().collect();
+        let mut warnings = self.warnings(&cgroups);
         let mut warn = |done: anyhow::Result<()>| {
             warnings.extend(done.err().map(|error| format!("{error:#}")));
         };
         warn(proof::record(self.context, &proof));
-        warn(bindings::record(self.context, &Bindings::new(&generation, Some(exempt), names)));
+        let bindings = Bindings::new(&generation, Some(exempt), self.request.link_scan, names);
+        warn(bindings::record(self.context, &bindings));
         drop(turn);
         warn(self.tidy(kernel));
         steps.end();
@@ -332,22 +334,10 @@ impl Attempt<'_> {
         })
     }
 
-    fn resolve(&self, ruleset: &Ruleset, steps: &mut Steps) -> anyhow::Result<Resolved> {
-        steps.next("resolve");
-        let resolver = Resolver::new().context("failed to attach the resolver")?;
-        let mut host = ThisHost::new(&resolver)?;
-        let mut remembering = Remembering::everything(&mut host)?;
-        let places = resolve(ruleset, &mut remembering).map_err(|errors| unresolved(&errors))?;
-        let names = remembering.names();
-        drop(host);
-        drop(resolver);
-        steps.next("look around");
-        let cgroups = cgroups::all(self.own.mount());
-        let objects = Objects::of(ruleset, &places, &cgroups.all);
-        if self.request.strict {
-            strict(&objects.found)?;
-        }
-        Ok(Resolved { places, objects, cgroups, names })
+    /// What is worth knowing of how it was done.
+    fn warnings(&self, cgroups: &Cgroups) -> Vec<String> {
+        let scan = (!self.request.link_scan).then(|| bindings::NO_LINK_SCAN.to_owned());
+        cgroups.warning().into_iter().chain(scan).collect()
     }
 
     /// Frees what neither decides nor decided last, and forgets the texts that nothing names.
@@ -364,14 +354,6 @@ impl Attempt<'_> {
         }
         self.state.keep_only(&digests)
     }
-}
-
-/// What was found on this host.
-struct Resolved {
-    places: Places,
-    objects: Objects,
-    cgroups: Cgroups,
-    names: Names,
 }
 
 /// What has to be taken back if this fails.
@@ -433,11 +415,18 @@ impl Undo {
         if self.detach {
             Kernel::detach(&self.pins).context("failed to take the programs out again")?;
         }
-        if let Some(home) = self.home.take() {
-            std::fs::write(&home, "0")
+        let home = self.home.take();
+        if let Some(home) = &home {
+            std::fs::write(home, "0")
                 .with_context(|| format!("failed to go back to {}", home.display()))?;
         }
         for cgroup in self.cgroups.drain(..).rev() {
+            // A child that looks at paths may be held there by a filesystem that does not answer.
+            if let Some(home) = &home {
+                for process in std::fs::read_to_string(cgroup.join("cgroup.procs"))?.lines() {
+                    drop(std::fs::write(home, process));
+                }
+            }
             std::fs::remove_dir(&cgroup)
                 .with_context(|| format!("failed to remove the cgroup {}", cgroup.display()))?;
         }
@@ -501,24 +490,6 @@ fn no_such_policy(name: &str, now: &StoredSet) -> Refusal {
     Refusal::new("NO_SUCH_POLICY", format!("no policy {name} is in force")).hint(hint)
 }
 
-fn unresolved(errors: &[ObjectError]) -> Refusal {
-    let line = |error: &ObjectError| {
-        let mut text = format!("  {error}");
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        format!("{text}\n    hint: {}", error.hint())
-    };
-    let mut details: Vec<String> = errors.iter().take(SHOWN).map(line).collect();
-    if errors.len() > SHOWN {
-        details.push(format!("  and {} more", errors.len() - SHOWN));
-    }
-    Refusal::new("OBJECTS", "some objects cannot be bound on this host; nothing was changed")
-        .details(details)
-}
-
 fn strict(objects: &Bound) -> Result<(), Refusal> {
     let pending = objects.pending.iter().map(|pending| {
         format!("  {} is pending: {} is not there", pending.object, pending.missing)
@@ -572,8 +543,6 @@ fn reason(set: &StoredSet) -> Reason {
         (false, false) => Reason::AllAudit,
     }
 }
-
-const SHOWN: usize = 20;
 
 #[cfg(test)]
 mod tests {

@@ -10,12 +10,18 @@ use std::{
 };
 
 use aegis_abi::InodeKey;
-use aegis_kernel::{Generation, Resolver};
+use aegis_kernel::Generation;
 use aegis_policy::{Component, Found, Host, HostError, Kind, Ruleset, escape, resolve};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::{context::Context, files, host::ThisHost, report::Bound, time};
+use crate::{
+    context::Context,
+    files,
+    host::{NoAnswer, ThisHost},
+    report::Bound,
+    time,
+};
 
 /// What was found of one generation's objects.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -25,6 +31,8 @@ pub(crate) struct Bindings {
     boot: Option<String>,
     /// The number of the cgroup that rules on `"*"` leave alone.
     exempt: Option<u64>,
+    /// Whether files with several links beneath directories have rows of their own.
+    link_scan: bool,
     names: Names,
 }
 
@@ -48,25 +56,44 @@ enum Stood {
 }
 
 impl Bindings {
-    pub(crate) fn new(generation: &Generation, exempt: Option<u64>, names: Names) -> Self {
-        Self { generation: generation.number, boot: time::boot(), exempt, names }
+    pub(crate) fn new(
+        generation: &Generation,
+        exempt: Option<u64>,
+        link_scan: bool,
+        names: Names,
+    ) -> Self {
+        Self { generation: generation.number, boot: time::boot(), exempt, link_scan, names }
     }
 
     /// Why a generation has to be filled anew to be what it would be now.
-    pub(crate) fn stale(&self, exempt: Option<u64>, now: &Names) -> Option<String> {
+    pub(crate) fn stale(
+        &self,
+        exempt: Option<u64>,
+        link_scan: bool,
+        now: &Names,
+    ) -> Option<String> {
         if self.exempt != exempt {
             return Some("the exempt cgroup is another".to_owned());
+        }
+        if self.link_scan != link_scan {
+            let told = if link_scan { "without" } else { "with" };
+            return Some(format!("it was made {told} a scan for files with several links"));
         }
         self.moved(now).or_else(|| self.names.differs(now, |_| true))
     }
 
     /// A link or a mount that leads elsewhere by now.
     pub(crate) fn moved(&self, now: &Names) -> Option<String> {
-        self.names.differs(now, |stood| matches!(stood, Stood::Link(_) | Stood::Mount(_)))
+        self.names.leads_elsewhere(now)
     }
 }
 
 impl Names {
+    /// The first link or mount that came, went or changed.
+    pub(crate) fn leads_elsewhere(&self, now: &Self) -> Option<String> {
+        self.differs(now, |stood| matches!(stood, Stood::Link(_) | Stood::Mount(_)))
+    }
+
     /// The first name at which something else stands, among what matters.
     fn differs(&self, now: &Self, matters: impl Fn(&Stood) -> bool) -> Option<String> {
         let cut = self.cut || now.cut;
@@ -103,12 +130,14 @@ pub(crate) struct Remembering<'a> {
     limit: usize,
     /// Whether nothing is asked beyond that, as if nothing was there.
     bounded: bool,
+    /// Whether trees are searched for files with several links.
+    link_scan: bool,
 }
 
 impl<'a> Remembering<'a> {
     /// For an apply, which asks for everything.
-    pub(crate) fn everything(host: &'a mut dyn Host) -> anyhow::Result<Self> {
-        Self::new(host, LIMIT, false)
+    pub(crate) fn everything(host: &'a mut dyn Host, link_scan: bool) -> anyhow::Result<Self> {
+        Ok(Self { link_scan, ..Self::new(host, LIMIT, false)? })
     }
 
     /// For a comparison, which has to be cheap.
@@ -118,7 +147,7 @@ impl<'a> Remembering<'a> {
 
     fn new(host: &'a mut dyn Host, limit: usize, bounded: bool) -> anyhow::Result<Self> {
         let mounts = host.mounts().context("failed to list what is mounted")?;
-        Ok(Self { host, mounts, names: Names::default(), limit, bounded })
+        Ok(Self { host, mounts, names: Names::default(), limit, bounded, link_scan: false })
     }
 
     pub(crate) fn names(self) -> Names {
@@ -160,6 +189,10 @@ impl Host for Remembering<'_> {
     fn mounts(&mut self) -> Result<Vec<Vec<u8>>, HostError> {
         Ok(self.mounts.clone())
     }
+
+    fn linked(&mut self, directory: &[u8]) -> Result<Vec<Vec<u8>>, HostError> {
+        if self.link_scan { self.host.linked(directory) } else { Ok(Vec::new()) }
+    }
 }
 
 fn key(key: &InodeKey) -> String {
@@ -177,9 +210,13 @@ pub(crate) struct Compared {
 
 /// Resolves again, and compares with what the active generation was filled with.
 pub(crate) fn compare(context: &Context, active: &Generation, ruleset: &Ruleset) -> Compared {
-    try_compare(context, active, ruleset).unwrap_or_else(|error| Compared {
-        moved: None,
-        warnings: vec![format!("whether objects have moved is not known: {error:#}")],
+    try_compare(context, active, ruleset).unwrap_or_else(|error| {
+        let fix = error.downcast_ref::<NoAnswer>().map(|hung| format!(": {}", hung.fix()));
+        let fix = fix.unwrap_or_default();
+        Compared {
+            moved: None,
+            warnings: vec![format!("whether objects have moved is not known: {error:#}{fix}")],
+        }
     })
 }
 
@@ -188,11 +225,13 @@ fn try_compare(
     active: &Generation,
     ruleset: &Ruleset,
 ) -> anyhow::Result<Compared> {
-    let resolver = Resolver::new().context("failed to attach the resolver")?;
-    let mut host = ThisHost::new(&resolver)?;
+    let mut host = ThisHost::new(context.patience_to_look())?;
     let mut remembering = Remembering::bounded(&mut host)?;
     let places = resolve(ruleset, &mut remembering);
     let names = remembering.names();
+    if let Some(hung) = host.hung() {
+        return Err(hung.clone().into());
+    }
     let mut compared = Compared::default();
     match places {
         _ if names.cut => compared.warnings.push(format!(
@@ -205,7 +244,10 @@ fn try_compare(
             .extend(errors.into_iter().map(|error| format!("{:#}", anyhow::Error::from(error)))),
     }
     match last(context, active) {
-        Some(before) => compared.moved = before.moved(&names),
+        Some(before) => {
+            compared.moved = before.moved(&names);
+            compared.warnings.extend((!before.link_scan).then(|| NO_LINK_SCAN.to_owned()));
+        }
         None => compared.warnings.push(
             "how objects were found when the policies were applied is not known any more: \
              `aegisbpf apply` them again"
@@ -222,11 +264,22 @@ pub(crate) fn last(context: &Context, active: &Generation) -> Option<Bindings> {
     same.then_some(last)
 }
 
+/// Whether what was last put in force was made with a scan for files with several links.
+pub(crate) fn last_link_scan(context: &Context) -> bool {
+    let last = fs::read(context.bindings()).ok();
+    let last: Option<Bindings> = last.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    last.is_none_or(|last| last.link_scan)
+}
+
 /// Writes down what a generation was filled with.
 pub(crate) fn record(context: &Context, bindings: &Bindings) -> anyhow::Result<()> {
     let bytes = serde_json::to_vec(bindings).context("failed to write bindings as JSON")?;
     files::write_whole(&context.bindings(), &bytes)
 }
+
+/// What `--no-link-scan` costs.
+pub(crate) const NO_LINK_SCAN: &str = "applied with --no-link-scan: a file beneath a denied directory \
+                                       is not denied by another name that it had elsewhere";
 
 /// How many names are remembered and compared.
 const LIMIT: usize = 10_000;
@@ -252,6 +305,10 @@ mod tests {
         fn mounts(&mut self) -> Result<Vec<Vec<u8>>, HostError> {
             Ok(self.mounts.clone())
         }
+
+        fn linked(&mut self, _: &[u8]) -> Result<Vec<Vec<u8>>, HostError> {
+            Ok(Vec::new())
+        }
     }
 
     fn there(kind: Kind, ino: u64) -> Found {
@@ -265,7 +322,7 @@ mod tests {
     }
 
     fn names(host: &mut Few) -> Names {
-        let mut remembering = Remembering::everything(host).unwrap();
+        let mut remembering = Remembering::everything(host, true).unwrap();
         for path in [b"/d".as_slice(), b"/d/f"] {
             remembering.look(path).unwrap();
         }
@@ -273,20 +330,20 @@ mod tests {
     }
 
     fn bindings(names: Names) -> Bindings {
-        Bindings { generation: 1, boot: None, exempt: Some(7), names }
+        Bindings { generation: 1, boot: None, exempt: Some(7), link_scan: true, names }
     }
 
     #[test]
     fn a_file_may_be_replaced_and_a_missing_one_appear() {
         let before = bindings(names(&mut few(there(Kind::File, 2))));
-        assert_eq!(before.stale(Some(7), &names(&mut few(there(Kind::File, 3)))), None);
+        assert_eq!(before.stale(Some(7), true, &names(&mut few(there(Kind::File, 3)))), None);
         assert_eq!(before.moved(&names(&mut few(Found::Absent))), None);
         assert!(
-            before.stale(Some(7), &names(&mut few(Found::Absent))).is_some(),
+            before.stale(Some(7), true, &names(&mut few(Found::Absent))).is_some(),
             "filled anew it can be"
         );
         assert!(
-            before.stale(Some(8), &before.names).is_some(),
+            before.stale(Some(8), true, &before.names).is_some(),
             "so it is for another exempt cgroup"
         );
     }
@@ -297,7 +354,7 @@ mod tests {
         let mut other = few(Found::Absent);
         other.found.insert(b"/d".to_vec(), there(Kind::Directory, 9));
         assert_eq!(before.moved(&names(&mut other)), None);
-        assert!(before.stale(Some(7), &names(&mut other)).is_some());
+        assert!(before.stale(Some(7), true, &names(&mut other)).is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The table of verbs and flags. What they do is in `commands/`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use aegis_policy::Mode;
 use clap::{Args, Parser, Subcommand};
@@ -21,6 +21,10 @@ pub(crate) struct Cli {
     /// The bpffs in which the directory `aegisbpf` holds our pins [default: /sys/fs/bpf]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) bpffs: Option<PathBuf>,
+    /// How long to wait until all paths of policies are looked at, as 90s or 2m [default: 60s to apply
+    /// and remove, 5s to look only]
+    #[arg(long, global = true, value_name = "TIME", value_parser = patience)]
+    pub(crate) resolve_within: Option<Duration>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -57,6 +61,9 @@ pub(crate) enum Verb {
     /// Open files from two cgroups, for the proof
     #[command(name = "__probe", hide = true)]
     Probe(Probe),
+    /// Look at paths, for another command
+    #[command(name = "__look", hide = true)]
+    Look,
 }
 
 /// Flags of `check`.
@@ -99,6 +106,9 @@ pub(crate) struct Apply {
     /// Refuse objects that do not exist yet, or on which rules are worth less
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Do not search directories for files with several links, whose other names then stay open
+    #[arg(long)]
+    pub(crate) no_link_scan: bool,
     /// Do everything but put it in force
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -200,6 +210,19 @@ fn mode(text: &str) -> Result<Mode, String> {
     Mode::from_name(text).ok_or_else(|| "it is enforce or audit".to_owned())
 }
 
+fn patience(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let seconds = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
+    let wrong = || "it is a number of seconds or minutes, as 90s or 2m, and not 0".to_owned();
+    seconds
+        .filter(|seconds| *seconds > 0)
+        .map(|it| Duration::from_secs(it.into()))
+        .ok_or_else(wrong)
+}
+
 fn reason(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("a reason has words".to_owned()) } else { Ok(text.to_owned()) }
 }
@@ -213,6 +236,16 @@ mod tests {
     #[test]
     fn the_table_of_verbs_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn patience_is_seconds_or_minutes_and_never_nothing() {
+        assert_eq!(patience("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(patience("90"), patience("90s"));
+        assert_eq!(patience("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "0", "-1", "1h", "99999999m"] {
+            assert!(patience(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

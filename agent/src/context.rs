@@ -4,6 +4,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use crate::{
@@ -29,6 +30,8 @@ pub(crate) struct Context {
     pub(crate) pins: PathBuf,
     /// Whether this command has put on record what it is about to do.
     pub(crate) on_record: Arc<AtomicBool>,
+    /// How long resolving may take, if the operator says so.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl Context {
@@ -50,8 +53,19 @@ impl Context {
             config: config.clone(),
             root,
             on_record: Arc::default(),
+            patience: cli.resolve_within,
         };
         Ok((context, loaded))
+    }
+
+    /// How long resolving may take where something is to be put in force.
+    pub(crate) fn patience_to_apply(&self) -> Duration {
+        self.patience.unwrap_or(Duration::from_secs(60))
+    }
+
+    /// How long it may take where the answer is better without than late.
+    pub(crate) fn patience_to_look(&self) -> Duration {
+        self.patience.unwrap_or(Duration::from_secs(5))
     }
 
     /// The directory of the files that the proof opens.

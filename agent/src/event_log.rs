@@ -235,6 +235,7 @@ mod tests {
             bpffs: scratch.0.clone(),
             pins: scratch.0.join("pins"),
             on_record: std::sync::Arc::default(),
+            patience: None,
         }
     }
 

@@ -1,103 +1,263 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! This host, as policies ask about it: what stands at a path, as the kernel sees it.
 //!
-//! Directories are opened name by name, without following a link, and kept open along the present
-//! way; so each name is asked for once, and what is asked for is in the directory that was seen.
+//! A child (`looker`) touches the paths, and can be left behind; what it touches, the kernel tells us,
+//! by a program that listens to the child alone and is attached before it looks. Whoever asks waits
+//! until the deadline and not longer.
 
 use std::{
-    ffi::CString,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    fmt,
+    io::{Read as _, Write as _},
     path::Path,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use aegis_abi::Resolved;
 use aegis_kernel::Resolver;
-use aegis_policy::{Component, Found, Host, HostError, Kind};
+use aegis_policy::{Component, Found, Host, HostError, Kind, escape};
+use anyhow::Context as _;
 use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, openat, readlinkat},
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::FileType,
     io::Errno,
 };
 
-use crate::cgroups::unescape;
+use crate::{
+    cgroups::unescape,
+    failure::Refusal,
+    looker::{Question, Reply},
+};
 
-/// A host that answers through the kernel.
+/// A host that answers through a child, or not in time.
 #[derive(Debug)]
-pub(crate) struct ThisHost<'a> {
-    resolver: &'a Resolver,
-    root: OwnedFd,
-    /// The directories of the present way, each with its name.
-    way: Vec<(Vec<u8>, OwnedFd)>,
+pub(crate) struct ThisHost {
+    resolver: Resolver,
+    child: Option<Child>,
+    questions: ChildStdin,
+    replies: ChildStdout,
+    /// What was read of the child's replies and not yet understood.
+    read: Vec<u8>,
+    patience: Duration,
+    deadline: Instant,
+    /// Once there was no answer, there is none any more.
+    hung: Option<NoAnswer>,
 }
 
-impl<'a> ThisHost<'a> {
-    pub(crate) fn new(resolver: &'a Resolver) -> anyhow::Result<Self> {
-        let root = open_directory(CWD, c"/")?;
-        Ok(Self { resolver, root, way: Vec::new() })
+/// There was no answer in time, and about what.
+#[derive(Clone, Debug)]
+pub(crate) struct NoAnswer {
+    path: Vec<u8>,
+    patience: Duration,
+}
+
+impl ThisHost {
+    /// Starts the child; it and all that it is asked may take this long together.
+    pub(crate) fn new(patience: Duration) -> anyhow::Result<Self> {
+        if let Some(path) = still_stuck() {
+            return Err(NoAnswer { path, patience: Duration::ZERO }.into());
+        }
+        // Whatever this binary is called, and even if a newer one has taken its place.
+        let mut child = Command::new("/proc/self/exe")
+            .arg("__look")
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // Left behind, it must hold nothing that whoever started us waits for.
+            .stderr(Stdio::null())
+            .spawn()
+            .context("failed to start the process that looks at paths")?;
+        let ends = child.stdin.take().zip(child.stdout.take());
+        let (questions, replies) = ends.context("failed to talk to what looks at paths")?;
+        let resolver = match Resolver::of_thread(child.id()) {
+            Ok(resolver) => resolver,
+            Err(error) => {
+                end(child);
+                return Err(error).context("failed to attach the resolver");
+            }
+        };
+        Ok(Self {
+            resolver,
+            child: Some(child),
+            questions,
+            replies,
+            read: Vec::new(),
+            patience,
+            deadline: Instant::now() + patience,
+            hung: None,
+        })
     }
 
-    /// The directory with these names, or `None` if one of them is no directory any more.
-    fn directory(&mut self, names: &[&[u8]]) -> Result<Option<BorrowedFd<'_>>, Failed> {
-        let same = self.way.iter().zip(names).take_while(|((name, _), wanted)| name == *wanted);
-        let same = same.count();
-        self.way.truncate(same);
-        for name in names.iter().skip(same) {
-            let parent = self.nearest();
-            match open_directory(parent, c_string(name)?.as_c_str()) {
-                Ok(open) => self.way.push((name.to_vec(), open)),
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+    /// About what there was no answer, if so.
+    pub(crate) fn hung(&self) -> Option<&NoAnswer> {
+        self.hung.as_ref()
+    }
+
+    fn ask(&mut self, question: &Question) -> Result<(), Failed> {
+        if let Some(hung) = &self.hung {
+            return Err(hung.clone().into());
+        }
+        self.resolver.forget();
+        let mut line = serde_json::to_vec(question)?;
+        line.push(b'\n');
+        // The child reads a question before it looks, and is asked one at a time: this cannot wait.
+        self.questions.write_all(&line)?;
+        Ok(())
+    }
+
+    /// The child's next reply about a path.
+    fn reply(&mut self, path: &[u8]) -> Result<Reply, Failed> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                return Ok(serde_json::from_slice(&line)?);
+            }
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left)?;
+            match poll(&mut [PollFd::new(&self.replies, PollFlags::IN)], Some(&left)) {
+                Ok(0) => return Err(self.give_up(path)),
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             }
+            let mut piece = [0; 65536];
+            let size = self.replies.read(&mut piece)?;
+            if size == 0 {
+                return Err("the process that looks at paths has ended".into());
+            }
+            self.read.extend(piece.iter().take(size));
         }
-        Ok(Some(self.nearest()))
     }
 
-    fn nearest(&self) -> BorrowedFd<'_> {
-        self.way.last().map_or_else(|| self.root.as_fd(), |(_, open)| open.as_fd())
+    /// Leaves the child behind: it ends when the kernel lets go of it.
+    fn give_up(&mut self, path: &[u8]) -> Failed {
+        let hung = NoAnswer { path: path.to_vec(), patience: self.patience };
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            let mut stuck = STUCK.lock().unwrap_or_else(PoisonError::into_inner);
+            *stuck = Some((child, path.to_vec()));
+        }
+        self.hung = Some(hung.clone());
+        hung.into()
     }
 
-    fn ask(&mut self, path: &[u8]) -> Result<Found, Failed> {
-        let mut names: Vec<&[u8]> =
-            path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
-        let name = c_string(names.pop().unwrap_or_default())?;
-        let resolver = self.resolver;
-        let Some(directory) = self.directory(&names)? else { return Ok(Found::Absent) };
-        let Some(resolved) = resolver.ask(directory, &name)? else { return Ok(Found::Absent) };
-        match FileType::from_raw_mode(resolved.mode) {
-            FileType::Symlink => match readlinkat(directory, &name, Vec::new()) {
-                Ok(target) => Ok(Found::Link(target.into_bytes())),
-                // Replaced since it was asked for: names are bound whatever stands there.
-                Err(Errno::NOENT | Errno::INVAL) => Ok(Found::Absent),
-                Err(error) => Err(error.into()),
-            },
-            kind => Ok(Found::There(component(&resolved, kind))),
+    fn try_look(&mut self, path: &[u8]) -> Result<Found, Failed> {
+        self.ask(&Question::Look(path.to_vec()))?;
+        match self.reply(path)? {
+            Reply::Absent => Ok(Found::Absent),
+            Reply::Link(target) => Ok(Found::Link(target)),
+            Reply::There => Ok(Found::There(component(&self.resolver.answer()?))),
+            Reply::Failed(number) => Err(Errno::from_raw_os_error(number).into()),
+            Reply::Linked(_) | Reply::NoMore => Err(OUT_OF_STEP.into()),
+        }
+    }
+
+    fn try_linked(&mut self, directory: &[u8]) -> Result<Vec<Vec<u8>>, Failed> {
+        self.ask(&Question::Linked(directory.to_vec()))?;
+        let mut paths = Vec::new();
+        loop {
+            match self.reply(directory)? {
+                Reply::Linked(path) => paths.push(path),
+                Reply::NoMore => return Ok(paths),
+                Reply::Failed(number) => return Err(Errno::from_raw_os_error(number).into()),
+                Reply::Absent | Reply::There | Reply::Link(_) => return Err(OUT_OF_STEP.into()),
+            }
         }
     }
 }
 
-impl Host for ThisHost<'_> {
+impl Host for ThisHost {
     fn look(&mut self, path: &[u8]) -> Result<Found, HostError> {
-        self.ask(path).map_err(HostError)
+        self.try_look(path).map_err(HostError)
     }
 
     fn mounts(&mut self) -> Result<Vec<Vec<u8>>, HostError> {
-        let mounts = std::fs::read(MOUNTS).map_err(|error| HostError(Box::new(error)))?;
-        Ok(mount_points(&mounts))
+        let mounts = mounts().map_err(|error| HostError(Box::new(error)))?;
+        Ok(mounts.into_iter().map(|mount| mount.path).collect())
+    }
+
+    fn linked(&mut self, directory: &[u8]) -> Result<Vec<Vec<u8>>, HostError> {
+        self.try_linked(directory).map_err(HostError)
     }
 }
 
-/// The fifth field of each line of mountinfo.
-fn mount_points(mountinfo: &[u8]) -> Vec<Vec<u8>> {
-    mountinfo
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
-        .map(unescape)
-        .collect()
+impl Drop for ThisHost {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            end(child);
+        }
+    }
 }
 
-fn component(resolved: &Resolved, kind: FileType) -> Component {
+impl NoAnswer {
+    /// For a command that cannot go on without.
+    pub(crate) fn refusal(&self, whose: &str) -> Refusal {
+        Refusal::new("NO_ANSWER", format!("{whose}{self}; nothing was changed")).hint(self.fix())
+    }
+
+    /// What an operator can do.
+    pub(crate) fn fix(&self) -> String {
+        let all = mounts().unwrap_or_default();
+        let on = all.iter().filter(|mount| is_beneath(&self.path, &mount.path));
+        match on.max_by_key(|mount| mount.path.len()) {
+            Some(mount) => format!(
+                "mend or unmount the {} at {}, name other objects, or wait longer with \
+                 --resolve-within",
+                escape(&mount.kind),
+                escape(&mount.path)
+            ),
+            None => "mend what serves this path, or name other objects".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = escape(&self.path);
+        match self.patience.as_secs() {
+            0 => write!(f, "an earlier question about {path} has no answer yet"),
+            seconds => {
+                write!(f, "no answer within {seconds} s, the last question was about {path}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NoAnswer {}
+
+/// What is mounted where, in our mount namespace, which is the host's: anything else is a blocker.
+#[derive(Debug, PartialEq, Eq)]
+struct Mounted {
+    path: Vec<u8>,
+    /// What mount(8) calls the filesystem.
+    kind: Vec<u8>,
+}
+
+fn mounts() -> std::io::Result<Vec<Mounted>> {
+    Ok(std::fs::read("/proc/self/mountinfo")?
+        .split(|byte| *byte == b'\n')
+        .filter_map(mounted)
+        .collect())
+}
+
+/// The fifth field of a line of mountinfo, and the first after the dash.
+fn mounted(line: &[u8]) -> Option<Mounted> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let path = unescape(fields.nth(4)?);
+    let kind = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or_default();
+    Some(Mounted { path, kind: kind.to_vec() })
+}
+
+fn is_beneath(path: &[u8], top: &[u8]) -> bool {
+    let below = path.strip_prefix(top.strip_suffix(b"/").unwrap_or(top));
+    below.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+fn component(resolved: &Resolved) -> Component {
     Component {
         key: resolved.key,
-        kind: match kind {
+        kind: match FileType::from_raw_mode(resolved.mode) {
             FileType::Directory => Kind::Directory,
             FileType::RegularFile => Kind::File,
             _ => Kind::Other,
@@ -107,13 +267,24 @@ fn component(resolved: &Resolved, kind: FileType) -> Component {
     }
 }
 
-fn open_directory(parent: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(parent, name, flags, Mode::empty())
+/// Ends a child that waits for nothing but us.
+fn end(mut child: Child) {
+    drop(child.kill());
+    drop(child.wait());
 }
 
-fn c_string(name: &[u8]) -> Result<CString, Failed> {
-    Ok(CString::new(name)?)
+/// Nobody can end a process that waits in the kernel for a server that never answers. One of ours that
+/// does is enough: while it is there, no other is started.
+static STUCK: Mutex<Option<(Child, Vec<u8>)>> = Mutex::new(None);
+
+fn still_stuck() -> Option<Vec<u8>> {
+    let mut stuck = STUCK.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((child, _)) = stuck.as_mut()
+        && !matches!(child.try_wait(), Ok(None))
+    {
+        *stuck = None;
+    }
+    stuck.as_ref().map(|(_, path)| path.clone())
 }
 
 /// Whether both are one file: device and inode, as stat(2) tells.
@@ -126,8 +297,7 @@ pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-/// Ours, which is the host's: anything else is a blocker.
-const MOUNTS: &str = "/proc/self/mountinfo";
+const OUT_OF_STEP: &str = "the process that looks at paths answers something else";
 
 /// `S_CASEFOLD` of `<linux/fs.h>`, the same since it came with 5.2.
 const S_CASEFOLD: u32 = 1 << 15;
@@ -138,8 +308,18 @@ mod tests {
 
     #[test]
     fn a_mount_point_is_read_as_it_is_named() {
-        let lines = b"22 1 0:5 / / rw - ext4 /dev/vda rw\n\
-            23 22 0:6 / /a\\040b\\134c rw - tmpfs t rw\n";
-        assert_eq!(mount_points(lines), [b"/".to_vec(), b"/a b\\c".to_vec()]);
+        let line = b"23 22 0:6 / /a\\040b\\134c rw shared:1 - tmpfs t rw";
+        let mount = mounted(line).unwrap();
+        assert_eq!(
+            (mount.path.as_slice(), mount.kind.as_slice()),
+            (&b"/a b\\c"[..], &b"tmpfs"[..])
+        );
+        assert_eq!(mounted(b""), None);
+    }
+
+    #[test]
+    fn a_path_is_beneath_a_directory_and_not_beside_it() {
+        assert!(is_beneath(b"/a/b", b"/a") && is_beneath(b"/a", b"/a") && is_beneath(b"/a", b"/"));
+        assert!(!is_beneath(b"/ab", b"/a"));
     }
 }

@@ -66,13 +66,22 @@ struct Seen {
 pub(crate) fn unreachable(ruleset: &Ruleset, places: &Places, all: &[Cgroup]) -> Reach {
     let mut found = Reach::default();
     let Some(ours) = namespace("self") else { return found };
+    // What is beneath one of ours could be asked for a moment ago, and need not answer now.
+    let here = fs::read("/proc/self/mountinfo").ok().and_then(|mounts| slow_mounts(&mounts));
+    let Some(here) = here else { return found };
     for workload in ruleset.workloads().iter().filter(|workload| !workload.built_in) {
         let processes = cgroups::present(workload, all).processes;
         let Views { as_we, not_asked, mut others } = views(ours, &processes);
         let of = as_we + others.values().map(|seen| seen.count).sum::<usize>();
         for place in objects(ruleset, places, workload).take(OBJECTS) {
             let mut hidden = 0;
+            let path = Path::new(OsStr::from_bytes(&place.canonical));
+            let slow_here = here.iter().any(|slow| path.starts_with(OsStr::from_bytes(slow)));
             for seen in others.values_mut() {
+                if slow_here {
+                    seen.skipped = true;
+                    continue;
+                }
                 match sees(seen, place) {
                     Some(true) => {}
                     Some(false) => hidden += seen.count,

@@ -52,6 +52,8 @@ pub(crate) struct Bound {
     pub(crate) pending: Vec<Pending>,
     pub(crate) weaker: Vec<Weaker>,
     pub(crate) via_symlink: Vec<ViaSymlink>,
+    /// Names of files with several links beneath directory objects, each bound by its inode as well.
+    pub(crate) linked: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -95,7 +97,7 @@ impl Objects {
 
 impl Bound {
     pub(crate) fn of(ruleset: &Ruleset, places: &Places) -> Self {
-        let mut objects = Self::default();
+        let mut objects = Self { linked: places.linked().count(), ..Self::default() };
         let of_operators = |place: &&Place| {
             let numbers = place.rules.iter().chain(&place.excepted_by);
             numbers.filter_map(|number| ruleset.rule(*number)).any(|rule| !rule.built_in)
@@ -254,12 +256,13 @@ impl Report {
     fn found(&self, lines: &mut Vec<String>) {
         let (objects, unreachable) = (&self.objects.found, &self.objects.reach.unreachable);
         lines.push(format!(
-            "  objects   {} bound, {} pending, {} weaker, {} via a symlink, {} unreachable",
+            "  objects   {} bound, {} pending, {} weaker, {} via a symlink, {} unreachable, {} linked",
             objects.bound,
             objects.pending.len(),
             objects.weaker.len(),
             objects.via_symlink.len(),
-            unreachable.len()
+            unreachable.len(),
+            objects.linked
         ));
         some(lines, "pending", &objects.pending, |pending| {
             format!("{}: {} is not there yet", pending.object, pending.missing)

@@ -36,7 +36,7 @@ pub use emergency::{Emergency, Switches, Toggle};
 pub use error::Error;
 pub use events::{Events, Taken};
 pub use generation::Generation;
-pub use resolve::Resolver;
+pub use resolve::{Resolver, stat};
 pub use slots::Slots;
 pub use witness::{LogHead, Witness};
 

@@ -6,15 +6,14 @@ use std::{ffi::CStr, os::fd::BorrowedFd, sync::atomic::Ordering};
 use aegis_abi::Resolved;
 use libbpf_rs::{Link, MapCore as _, MapHandle, Object};
 use rustix::{
-    fs::{AtFlags, StatxFlags, statx},
+    fs::{AtFlags, Statx, StatxFlags, statx},
     io::Errno,
 };
 
 use crate::{Error, control::Asking, load::load};
 
-/// Asks the kernel about inodes. While one lives, each stat on the host costs a little more.
-///
-/// Belongs to the thread that made it: the program answers no other.
+/// Listens to what the kernel says of inodes that one thread asks for with [`stat`]. While one lives,
+/// each stat on the host costs a little more.
 #[derive(Debug)]
 pub struct Resolver {
     _link: Link,
@@ -23,11 +22,21 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Loads and attaches the program that answers.
+    /// Loads and attaches the program that answers, for the thread that calls.
     ///
     /// # Errors
     /// If the kernel refuses. That its hooks are never called shows with the first question.
     pub fn new() -> Result<Self, Error> {
+        let me = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+        Self::of_thread(me)
+    }
+
+    /// The same for another thread, by its number in the initial pid namespace. It needs nothing of
+    /// ours: the answer comes to whoever holds this.
+    ///
+    /// # Errors
+    /// See [`Resolver::new`].
+    pub fn of_thread(thread: u32) -> Result<Self, Error> {
         let object = load("resolve", RESOLVE)?;
         let section = ".bss.asking";
         let map =
@@ -37,8 +46,7 @@ impl Resolver {
         let map =
             MapHandle::try_from(&map).map_err(|source| Error::map("hold", section, source))?;
         let asking = Asking::of(&map)?;
-        let me = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
-        asking.thread().store(me, Ordering::SeqCst);
+        asking.thread().store(thread, Ordering::SeqCst);
         let hook = "inode_getattr";
         let link = object
             .progs_mut()
@@ -52,23 +60,47 @@ impl Resolver {
         Ok(Self { _link: link, _object: object, asking })
     }
 
-    /// The inode of `name` in `directory`; of `directory` itself if `name` is empty. The last
-    /// component is not followed if it is a symlink, and nothing is mounted on the way.
+    /// Forgets the last answer: to be called before each question.
+    pub fn forget(&self) {
+        self.asking.calls().store(0, Ordering::SeqCst);
+    }
+
+    /// What the kernel said of the last question.
     ///
-    /// `None`: there is no such file.
+    /// # Errors
+    /// [`Error::NotCalled`] if it does not call our program.
+    pub fn answer(&self) -> Result<Resolved, Error> {
+        let answer = self.asking.answer();
+        if answer.calls == 0 { Err(Error::NotCalled) } else { Ok(answer) }
+    }
+
+    /// Asks for `name` in `directory` from this thread; see [`stat`].
     ///
     /// # Errors
     /// [`Error::NotCalled`] if the kernel does not call our program; else what statx says.
     pub fn ask(&self, directory: BorrowedFd<'_>, name: &CStr) -> Result<Option<Resolved>, Error> {
-        self.asking.calls().store(0, Ordering::SeqCst);
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
-        match statx(directory, name, flags, StatxFlags::INO) {
-            Ok(_) => {}
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-            Err(source) => return Err(Error::System { attempt: "ask for an inode", source }),
+        self.forget();
+        match stat(directory, name) {
+            Ok(Some(_)) => self.answer().map(Some),
+            Ok(None) => Ok(None),
+            Err(source) => Err(Error::System { attempt: "ask for an inode", source }),
         }
-        let answer = self.asking.answer();
-        if answer.calls == 0 { Err(Error::NotCalled) } else { Ok(Some(answer)) }
+    }
+}
+
+/// Asks for `name` in `directory`; for `directory` itself if `name` is empty. The last component is not
+/// followed if it is a symlink, and nothing is mounted on the way.
+///
+/// `None`: there is no such file.
+///
+/// # Errors
+/// What statx says.
+pub fn stat(directory: BorrowedFd<'_>, name: &CStr) -> Result<Option<Statx>, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
+    match statx(directory, name, flags, StatxFlags::INO | StatxFlags::TYPE | StatxFlags::NLINK) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -38,5 +38,8 @@ pub const CGROUP_ROWS: usize = 65_536;
 pub const VERDICTS: usize = 8 << 20;
 /// Symbolic links on the way to one object, as in the kernel.
 pub const LINKS: usize = 40;
+/// Files with several links beneath directory objects: each has a row, since its other names may be
+/// elsewhere.
+pub const LINKED: usize = 65_536;
 /// Faults that one text is told about before the rest is only counted.
 pub const DIAGNOSTICS: usize = 100;

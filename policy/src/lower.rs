@@ -161,6 +161,14 @@ impl Lowering<'_> {
             let draft = drafts.entry(Order::of(component.key)).or_default();
             draft.add(&rules, component.kind == Kind::Directory);
         }
+        // What has another name is what its names beneath a directory say, by whichever it is opened.
+        for (path, component) in &self.places.linked {
+            let own = self.places.find(path).and_then(|node| self.folding.node(node)?.own.as_ref());
+            let rules = self.folding.beneath(self.places, path);
+            if own.is_none() && !rules.is_empty() {
+                drafts.entry(Order::of(component.key)).or_default().add(&rules, false);
+            }
+        }
         let mut rows = Vec::with_capacity(drafts.len());
         for (order, draft) in drafts {
             if draft.rules.is_some() || draft.node != 0 {
@@ -206,7 +214,7 @@ impl Lowering<'_> {
                 rules.entry(device).or_default().extend(&place.rules);
             }
         }
-        for (path, component) in &self.places.mounts {
+        for (path, component) in self.places.mounts.iter().chain(&self.places.linked) {
             let beneath = self.folding.beneath(self.places, path);
             rules.entry(component.key.dev).or_default().extend(beneath);
         }

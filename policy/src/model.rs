@@ -15,6 +15,7 @@ use aegis_abi::{
 
 use crate::{
     Accesses, BuiltIn, Component, Decision, Found, Host, HostError, Kind, names::components,
+    policy::covers,
 };
 
 /// A simulated host.
@@ -383,6 +384,22 @@ impl Host for World {
 
     fn mounts(&mut self) -> Result<Vec<Vec<u8>>, HostError> {
         Ok(self.mounts.values().map(|mount| mount.path.clone()).collect())
+    }
+
+    fn linked(&mut self, directory: &[u8]) -> Result<Vec<Vec<u8>>, HostError> {
+        let bodies = self.inodes.iter().map(|inode| &inode.body);
+        let entries = bodies.filter_map(|body| match body {
+            Body::Directory { entries, .. } => Some(entries.values()),
+            Body::File | Body::Link(_) => None,
+        });
+        let mut links: HashMap<InodeKey, usize> = HashMap::new();
+        for inode in entries.flatten() {
+            *links.entry(self.key(*inode)).or_default() += 1;
+        }
+        let beneath = |path: &[u8]| covers(directory, true, path);
+        let files = self.files().into_iter();
+        let several = files.filter(|(path, key)| beneath(path) && links.get(key) > Some(&1));
+        Ok(several.map(|(path, _)| path).collect())
     }
 }
 

@@ -9,17 +9,19 @@ use std::collections::BTreeMap;
 use crate::{Component, Object, Ruleset, filesystems, names, policy::covers};
 
 /// The objects of a ruleset, each with what is known of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
     /// Parents come before their children; the first is `/`.
     pub(crate) nodes: Vec<Node>,
     pub(crate) objects: Vec<Place>,
     /// Roots of filesystems mounted beneath directory objects.
     pub(crate) mounts: Vec<(Vec<u8>, Component)>,
+    /// Files with several links beneath directory objects, by each path there.
+    pub(crate) linked: Vec<(Vec<u8>, Component)>,
 }
 
 /// One name on the way to an object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Node {
     pub(crate) parent: usize,
     pub(crate) name: Vec<u8>,
@@ -37,7 +39,7 @@ pub(crate) enum Seen {
 }
 
 /// One object (or except) of a ruleset, and what is known of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The object as the rules write it.
     pub object: Object,
@@ -97,6 +99,11 @@ impl Places {
         self.mounts.iter().map(|(path, _)| path.as_slice())
     }
 
+    /// Files with several links that were found beneath directory objects: each path.
+    pub fn linked(&self) -> impl Iterator<Item = &[u8]> {
+        self.linked.iter().map(|(path, _)| path.as_slice())
+    }
+
     /// The objects without their nodes.
     pub(crate) fn empty(ruleset: &Ruleset) -> Self {
         let mut objects: BTreeMap<&Object, (Vec<u32>, Vec<u32>)> = BTreeMap::new();
@@ -129,6 +136,7 @@ impl Places {
             nodes: vec![root],
             objects: objects.into_iter().map(place).collect(),
             mounts: Vec::new(),
+            linked: Vec::new(),
         }
     }
 
@@ -156,11 +164,13 @@ impl Places {
 
     /// Whether a path is that of an object, or on the way to one.
     pub(crate) fn names(&self, path: &[u8]) -> bool {
-        let mut at = Some(ROOT);
-        for name in names::components(path) {
-            at = at.and_then(|at| self.nodes.get(at)?.children.get(name).copied());
-        }
-        at.is_some()
+        self.find(path).is_some()
+    }
+
+    /// The node of a path, if there is one.
+    pub(crate) fn find(&self, path: &[u8]) -> Option<usize> {
+        let child = |at: usize, name: &[u8]| self.nodes.get(at)?.children.get(name).copied();
+        names::components(path).try_fold(ROOT, child)
     }
 
     /// The path of a node.

@@ -32,6 +32,13 @@ pub trait Host {
     /// # Errors
     /// If that cannot be told.
     fn mounts(&mut self) -> Result<Vec<Vec<u8>>, HostError>;
+
+    /// The paths of all files (devices, sockets, pipes) with several links beneath a directory, on
+    /// what is mounted beneath it as well; in any order, and twice does not matter.
+    ///
+    /// # Errors
+    /// If that cannot be told.
+    fn linked(&mut self, directory: &[u8]) -> Result<Vec<Vec<u8>>, HostError>;
 }
 
 /// Why a host could not answer.
@@ -99,6 +106,11 @@ pub fn resolve(ruleset: &Ruleset, host: &mut dyn Host) -> Result<Places, Vec<Obj
     }
     errors.extend(resolver.conflicts());
     if let Err(error) = resolver.mounts() {
+        errors.push(error);
+    }
+    if errors.is_empty()
+        && let Err(error) = resolver.linked()
+    {
         errors.push(error);
     }
     if errors.is_empty() { Ok(resolver.places) } else { Err(errors) }
@@ -318,6 +330,37 @@ impl Resolver<'_> {
         Ok(())
     }
 
+    /// Looks at files beneath directory objects that have other names, which may be anywhere.
+    fn linked(&mut self) -> Result<(), ObjectError> {
+        let is_scanned = |place: &&crate::Place| {
+            place.object.directory
+                && !place.rules.is_empty()
+                && matches!(place.state, ObjectState::Bound(_))
+        };
+        let tops = self.places.objects.iter().filter(is_scanned);
+        let tops: std::collections::BTreeSet<Vec<u8>> =
+            tops.map(|place| place.canonical.clone()).collect();
+        let inner = |top: &&Vec<u8>| !above(top).any(|path| path != *top && tops.contains(path));
+        for top in tops.iter().filter(inner) {
+            let fault = |fault| ObjectError { fault, ..ObjectError::nobodys(top) };
+            let paths = self.host.linked(top).map_err(|error| fault(ObjectFault::Host(error)))?;
+            if self.places.linked.len() + paths.len() > limits::LINKED {
+                return Err(fault(ObjectFault::Linked));
+            }
+            for path in paths {
+                let found =
+                    self.host.look(&path).map_err(|error| ObjectError::host(&path, error))?;
+                if let Found::There(component) = found
+                    && component.kind != Kind::Directory
+                {
+                    self.places.linked.push((path, component));
+                }
+            }
+        }
+        self.places.linked.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        Ok(())
+    }
+
     fn error(&self, object: &Object, fault: ObjectFault) -> ObjectError {
         // Places are sorted by object.
         let place = self.places.objects.binary_search_by(|place| place.object.cmp(object));
@@ -359,12 +402,17 @@ pub struct ObjectError {
 
 impl ObjectError {
     fn host(path: &[u8], error: HostError) -> Self {
+        Self { fault: ObjectFault::Host(error), ..Self::nobodys(path) }
+    }
+
+    /// About what no rule names by itself.
+    fn nobodys(path: &[u8]) -> Self {
         Self {
             policy: String::new(),
             rule: String::new(),
             line: 0,
             object: escape(path),
-            fault: ObjectFault::Host(error),
+            fault: ObjectFault::Linked,
         }
     }
 
@@ -380,6 +428,11 @@ impl ObjectError {
             }
             ObjectFault::Conflict => "write all of them with a trailing slash, or none".to_owned(),
             ObjectFault::Links => "name what the links lead to".to_owned(),
+            ObjectFault::Linked => {
+                "name smaller directories, or leave such files to their names beneath with \
+                 --no-link-scan"
+                    .to_owned()
+            }
             ObjectFault::Host(_) => {
                 "see the cause; a path that is not there is no error".to_owned()
             }
@@ -414,6 +467,9 @@ pub enum ObjectFault {
     /// As the kernel: ELOOP.
     #[error("more than {} symbolic links on the way", limits::LINKS)]
     Links,
+    /// Each would be a row.
+    #[error("beneath such directories are more than {} files with several links", limits::LINKED)]
+    Linked,
     /// The host cannot tell.
     #[error(transparent)]
     Host(HostError),

@@ -250,8 +250,10 @@ fn compare(
     let rows = lower(ruleset, places, 0x5eed).expect("small sets become rows");
     let known = before.files();
     for (path, key) in world.files() {
+        // By its inode it is bound as an object, or for its several links beneath a directory.
         let is_object = |other: &[u8]| {
             places.iter().any(|place| !place.object.directory && place.canonical == other)
+                || places.linked().any(|linked| linked == other)
         };
         let same = known.iter().filter(|(other, inode)| *inode == key && is_object(other));
         let objects: Vec<Vec<u8>> = same.map(|(other, _)| other.clone()).collect();

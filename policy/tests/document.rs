@@ -32,6 +32,7 @@ fn the_document_states_every_limit() {
         limits::CGROUP_ROWS,
         limits::VERDICTS,
         limits::LINKS,
+        limits::LINKED,
     ];
     assert_eq!(stated, known);
 }

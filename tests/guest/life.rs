@@ -77,7 +77,7 @@ pub(crate) fn below(top: &Path) -> Vec<String> {
 }
 
 /// Higher than what other tests have used: they take the time since boot.
-fn newer() -> u32 {
+pub(crate) fn newer() -> u32 {
     let text = fs::read_to_string("/proc/uptime").unwrap();
     let hundredths: String = text.split(' ').next().unwrap().replace('.', "");
     hundredths.parse::<u32>().unwrap() + 1

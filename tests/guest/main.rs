@@ -26,6 +26,7 @@ mod name;
 mod object;
 mod posture;
 mod preamble;
+mod resolving;
 mod scope;
 mod telemetry;
 mod workload;

@@ -166,11 +166,17 @@ impl Case {
 
     /// Applies a policy; what came of it.
     pub fn try_apply(&self, policy: &Policy) -> Answer {
+        self.try_apply_with(policy, &[])
+    }
+
+    /// The same with more flags.
+    pub fn try_apply_with(&self, policy: &Policy, flags: &[&str]) -> Answer {
         let file = self.write_policy(policy);
         let mut arguments = vec!["apply", &file, "--allow-unsigned", "--mode", policy.mode];
         if std::env::var_os("AEGIS_NULL").is_some() {
             arguments.push("--dry-run");
         }
+        arguments.extend(flags);
         aegisbpf(&arguments)
     }
 

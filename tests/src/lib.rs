@@ -29,8 +29,10 @@ pub mod policy;
 pub mod process;
 pub mod program;
 mod routes;
+mod silent;
 
 pub use case::Case;
 pub use policy::{Policy, Rule};
 pub use process::Process;
 pub use program::{Answer, aegisbpf};
+pub use silent::Silent;

@@ -36,25 +36,29 @@ impl Attempt<'_> {
             }
             proof = Some(made);
         }
-        let resolved = self.resolve(ruleset, steps)?;
+        steps.next("resolve");
+        let found = self.find(&mut self.host()?, ruleset)?;
         let Some(before) = bindings::last(self.context, generation) else {
             return Ok(Again::Fill("what objects were bound to is not known".to_owned()));
         };
-        if let Some(moved) = before.stale(self.own.exempt_id().ok(), &resolved.names) {
+        if let Some(moved) =
+            before.stale(self.own.exempt_id().ok(), self.request.link_scan, &found.names)
+        {
             return Ok(Again::Fill(format!("bindings moved: {moved}")));
         }
+        let around = self.look_around(ruleset, &found.places, steps)?;
         Ok(Again::Holds(Box::new(Report {
             changed: false,
             dry_run: self.request.dry_run,
             generation: Some(generation.clone()),
             set: wanted.clone(),
-            workloads: workloads(ruleset, &resolved.cgroups.all),
-            objects: resolved.objects,
+            workloads: workloads(ruleset, &around.cgroups.all),
+            objects: around.objects,
             reason: proof.as_ref().map(|_| reason(wanted)),
             proof,
             steps: steps.end().to_vec(),
             refilled: None,
-            warnings: resolved.cgroups.warning().into_iter().collect(),
+            warnings: self.warnings(&around.cgroups),
         })))
     }
 

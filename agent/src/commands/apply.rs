@@ -36,6 +36,7 @@ pub(super) fn run(context: &Context, args: &cli::Apply) -> anyhow::Result<Answer
             reason: args.reason.as_deref(),
             strict: args.strict,
             dry_run: args.dry_run,
+            link_scan: !args.no_link_scan,
         },
     )?;
     report.warnings.splice(0..0, warnings);

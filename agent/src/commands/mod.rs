@@ -23,7 +23,7 @@ use crate::{
     cgroups::Own,
     cli::{Cli, Verb},
     context::Context,
-    daemon,
+    daemon, looker,
     output::{Answer, Output},
     provenance::Log,
 };
@@ -32,6 +32,9 @@ pub(crate) use detach::detach;
 
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli, output: &Output) -> anyhow::Result<Answer> {
+    if matches!(cli.verb, Verb::Look) {
+        return looker::serve();
+    }
     let (context, loaded) = Context::new(cli)?;
     if goes_on_with_faults(&cli.verb) {
         for fault in &loaded.faults {
@@ -92,6 +95,8 @@ fn act(cli: &Cli, output: &Output, context: &Context) -> anyhow::Result<Answer> 
         Verb::Config(args) => config::run(context, args),
         Verb::Run(args) => daemon::run(context, args, *output),
         Verb::Probe(args) => provoke::run(args),
+        // Served above: it asks for nothing of ours.
+        Verb::Look => looker::serve(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::{
     apply::{Request, Wish, apply},
-    cli,
+    bindings, cli,
     context::Context,
     output::Answer,
 };
@@ -15,6 +15,7 @@ pub(super) fn run(context: &Context, args: &cli::Remove) -> anyhow::Result<Answe
         reason: Some(&args.reason),
         strict: false,
         dry_run: false,
+        link_scan: bindings::last_link_scan(context),
     };
     Ok(apply(context, &request)?.answer())
 }

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What stands at the paths of policies is looked at: in time, once more, and by all of its names.
+
+mod denial {
+    use std::{
+        fs,
+        path::Path,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+        thread::JoinHandle,
+    };
+
+    use aegis_tests::{Case, Rule, Silent, aegisbpf, operation::*};
+    use rustix::{
+        fs::{CWD, RenameFlags, renameat_with},
+        mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount},
+    };
+
+    #[test]
+    fn a_filesystem_that_never_answers_holds_no_command() {
+        let case = Case::new();
+        let secret = case.file("secret");
+        let silent = case.directory("silent");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        let rule = || Rule::deny("r").file(&secret).file(silent.join("below/x"));
+        case.enforce(rule());
+        case.denied(&mut inside, "r", &read(&secret));
+        let mounted = Silent::mounted(&silent);
+        let newer = case.policy().rule(rule().file(case.path("more")));
+        let answer = case.try_apply_with(&newer, &["--resolve-within", "2s"]);
+        let about = silent.display().to_string();
+        answer.refused(
+            "NO_ANSWER",
+            &["no answer within 2 s", &about, "hint: mend or unmount the fuse"],
+        );
+        case.denied(&mut inside, "r", &read(&secret));
+        let status = aegisbpf(&["status", "--resolve-within", "2s"]).yes();
+        assert_eq!(status["runtime_state"], "ENFORCE", "{status}");
+        assert!(status["warnings"].to_string().contains("no answer within 2 s"), "{status}");
+        assert!(status["warnings"].to_string().contains(&about), "{status}");
+        case.denied(&mut inside, "r", &read(&secret));
+        drop(mounted);
+        let status = aegisbpf(&["status"]).yes();
+        assert!(!status["warnings"].to_string().contains("no answer"), "{status}");
+        case.apply(&newer);
+        case.denied(&mut inside, "r", &read(&secret));
+        case.settle();
+    }
+
+    /// On a host where nothing was before, a child that cannot be ended is in nobody's way.
+    #[test]
+    fn a_first_apply_without_an_answer_leaves_nothing_behind() {
+        let case = Case::new();
+        let secret = case.file("secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        aegisbpf(&["detach", "--reason", "a test", "--purge"]).yes();
+        let silent = case.directory("silent");
+        let mounted = Silent::mounted(&silent);
+        let policy = case.policy().rule(Rule::deny("r").file(silent.join("x")));
+        let answer = case.try_apply_with(&policy, &["--resolve-within", "2"]);
+        answer.refused("NO_ANSWER", &["no answer within 2 s"]);
+        assert_eq!(crate::life::pins(), Vec::<String>::new());
+        assert!(!Path::new("/sys/fs/cgroup/aegisbpf").exists());
+        assert!(!Path::new("/run/aegisbpf").exists());
+        drop(mounted);
+        case.enforce(Rule::deny("r").file(&secret));
+        case.denied(&mut inside, "r", &read(&secret));
+        case.settle();
+    }
+
+    #[test]
+    fn a_hard_link_from_before_is_denied_by_its_other_name() {
+        let case = Case::new();
+        let other = case.path("other");
+        fs::hard_link(case.file("d/deep/er/secret"), &other).unwrap();
+        // In a filesystem of its own, of which a part is beneath the directory.
+        let (top, part) = (case.directory("top"), case.directory("d/part"));
+        mount("tmpfs", &top, "tmpfs", MountFlags::empty(), None).unwrap();
+        fs::hard_link(case.file("top/part/secret"), top.join("other")).unwrap();
+        mount_bind(top.join("part"), &part).unwrap();
+        // A link leads out of it.
+        let beside = case.path("beside");
+        fs::hard_link(case.file("elsewhere/file"), &beside).unwrap();
+        std::os::unix::fs::symlink(case.path("elsewhere"), case.path("d/link")).unwrap();
+        let public = case.path("public");
+        fs::hard_link(case.file("d/public"), &public).unwrap();
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&other), read(top.join("other"))]);
+        let rule = Rule::deny("r").beneath(case.path("d")).except_file(case.path("d/public"));
+        let report = case.enforce(rule);
+        assert_eq!(report["objects"]["linked"], 3, "{report}");
+        case.denied(&mut inside, "r", &read(&other));
+        case.denied(&mut inside, "r", &read(case.path("d/deep/er/secret")));
+        case.denied(&mut inside, "r", &read(top.join("other")));
+        case.allowed(&mut inside, &read(&beside));
+        case.allowed(&mut inside, &read(&public));
+        case.allowed(&mut inside, &read(case.path("d/public")));
+        unmount(&part, UnmountFlags::DETACH).unwrap();
+        case.denied(&mut inside, "r", &read(top.join("other")));
+        unmount(&top, UnmountFlags::DETACH).unwrap();
+        case.settle();
+    }
+
+    #[test]
+    fn without_a_scan_for_links_less_is_claimed_and_it_is_remembered() {
+        let case = Case::new();
+        let (secret, other) = (case.file("d/secret"), case.path("other"));
+        fs::hard_link(&secret, &other).unwrap();
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), read(&other)]);
+        let policy = case.policy().version(crate::life::newer());
+        let policy = policy.rule(Rule::deny("r").beneath(case.path("d")));
+        let warns = |json: &serde_json::Value| {
+            let warned = json["warnings"].to_string().contains("--no-link-scan");
+            assert!(warned, "{json}");
+        };
+        warns(&case.try_apply_with(&policy, &["--no-link-scan"]).yes());
+        case.denied(&mut inside, "r", &read(&secret));
+        case.allowed(&mut inside, &read(&other));
+        warns(&aegisbpf(&["status"]).yes());
+        // Another policy's end does not change how it was made.
+        let beside = aegis_tests::Policy::new("beside").workload("w", &["/none"]);
+        let beside = case.write_policy(&beside.rule(Rule::deny("r").file(&other)));
+        aegisbpf(&["apply", &beside, "--allow-unsigned", "--no-link-scan"]).yes();
+        aegisbpf(&["remove", "beside", "--reason", "a test"]).yes();
+        warns(&aegisbpf(&["status"]).yes());
+        let again = case.apply(&policy);
+        assert_eq!(again["changed"], true, "{again}");
+        case.denied(&mut inside, "r", &read(&other));
+        case.settle();
+    }
+
+    /// Nothing is lost between looking and deciding: not the directories on the way, swapped all the time.
+    #[test]
+    fn parents_that_are_swapped_during_an_apply_hide_nothing() {
+        let case = Case::new();
+        let (here, there) = (case.file("here/secret"), case.file("there/secret"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&here), read(&there)]);
+        for round in 0..3 {
+            let swapping = Swapping::start(case.path("here"), case.path("there"));
+            case.enforce(Rule::deny("r").file(&here).file(case.path(format!("round-{round}"))));
+            swapping.ends();
+            case.denied(&mut inside, "r", &read(&here));
+        }
+        case.settle();
+    }
+
+    /// A link that leads elsewhere all the time cannot be bound; it is refused, or what it leads to in the end is
+    /// denied, or the node says that it is not.
+    #[test]
+    fn a_link_that_changes_during_an_apply_is_never_believed() {
+        let case = Case::new();
+        let (one, other) = (case.file("one/secret"), case.file("other/secret"));
+        let links = [case.path("link"), case.path("spare")];
+        for (link, to) in links.iter().zip([&one, &other]) {
+            std::os::unix::fs::symlink(to.parent().unwrap(), link).unwrap();
+        }
+        let secret = links[0].join("secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&one), read(&other)]);
+        case.enforce(Rule::deny("r").file(case.path("nothing")));
+        let swapping = Swapping::start(links[0].clone(), links[1].clone());
+        let answer = case.try_apply(&case.policy().rule(Rule::deny("r").file(&secret)));
+        swapping.ends();
+        match answer.status {
+            0 => {
+                let status = aegisbpf(&["status"]).yes();
+                let denied = inside.perform(&read(&secret)) != Tried::Allowed;
+                assert!(denied || status["reason_code"] == "OBJECTS_MOVED", "NOT DENIED: {status}");
+            }
+            _ => answer.refused("OBJECTS_MOVING", &["change all the time", "hint: apply again"]),
+        }
+        case.apply(&case.policy().rule(Rule::deny("r").file(&secret)));
+        case.forget();
+        case.denied(&mut inside, "r", &read(&secret));
+        case.forget();
+    }
+
+    /// A thread that exchanges two names.
+    struct Swapping(Arc<AtomicBool>, JoinHandle<()>);
+
+    impl Swapping {
+        fn start(one: std::path::PathBuf, other: std::path::PathBuf) -> Self {
+            let goes_on = Arc::new(AtomicBool::new(true));
+            let watched = Arc::clone(&goes_on);
+            let thread = std::thread::spawn(move || {
+                while watched.load(Ordering::Relaxed) {
+                    renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).unwrap();
+                }
+            });
+            Self(goes_on, thread)
+        }
+
+        fn ends(self) {
+            self.0.store(false, Ordering::Relaxed);
+            self.1.join().unwrap();
+        }
+    }
+}
