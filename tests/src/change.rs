@@ -79,6 +79,11 @@ pub fn create(path: impl AsRef<Path>) -> Operation {
     one("create", path)
 }
 
+/// Making a file with content that anybody may read, write and run.
+pub fn make(path: impl AsRef<Path>) -> Operation {
+    one("make", path)
+}
+
 /// Changing permissions, to what they are.
 pub fn chmod(path: impl AsRef<Path>) -> Operation {
     one("chmod", path)
@@ -161,10 +166,15 @@ pub(crate) fn change_by(verb: &[u8], operation: &Operation) -> Option<Result<Und
             done(mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o644), 0), remove(path))
         }
         b"symlink" => done(symlinkat(&path, CWD, &other), remove(other)),
-        b"create" => {
+        b"create" | b"make" => {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let made = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o644));
-            done(made.map(drop), remove(path))
+            let mode = if verb == b"make" { 0o755 } else { 0o644 };
+            let made = rustix::fs::open(&path, flags, Mode::from_raw_mode(mode));
+            let content: &[u8] = if verb == b"make" { b"content" } else { b"" };
+            match made.map(|file| rustix::io::write(file, content)) {
+                Ok(written) => before(written).and_then(|_| done(Ok(()), remove(path))),
+                Err(error) => done(Err(error), remove(path)),
+            }
         }
         _ => return attributes(verb, path, other),
     })

@@ -22,7 +22,9 @@
 pub mod case;
 mod change;
 pub mod documents;
+pub mod history;
 pub mod machine;
+pub mod model;
 mod mounting;
 pub mod operation;
 pub mod policy;

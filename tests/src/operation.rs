@@ -133,6 +133,11 @@ pub fn run(path: impl AsRef<Path>) -> Operation {
     with("run", "exec", &[bytes(path.as_ref())])
 }
 
+/// execve in this process of what has no program in it: the kernel opens it to be run, and finds that out.
+pub fn run_nothing(path: impl AsRef<Path>) -> Operation {
+    with("run_nothing", "exec", &[bytes(path.as_ref())])
+}
+
 /// Running a program by a descriptor of it, by execveat.
 pub fn run_descriptor(path: impl AsRef<Path>) -> Operation {
     with("run_descriptor", "exec", &[bytes(path.as_ref())])
@@ -259,6 +264,7 @@ impl Operation {
                 command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
                 command.status().map(drop).map_err(Failure::of)
             }
+            b"run_nothing" => routes::run_nothing(&self.path(1)),
             b"run_descriptor" => routes::run_descriptor(&self.path(1)),
             b"read_times" => read_all_times(&self.path(2), self.number(1)),
             b"hold" => {

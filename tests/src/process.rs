@@ -5,6 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -56,17 +57,48 @@ impl Process {
         self.order("try", operation)
     }
 
+    /// Does them all, one after the other, for the price of one question.
+    pub fn perform_all(&mut self, operations: &[Operation]) -> Vec<Tried> {
+        let lines: Vec<String> = operations.iter().map(Operation::line).collect();
+        let answer = self.ask(&format!("all {}", lines.join(",")));
+        let all = answer["all"].as_array().expect("an answer to each");
+        all.iter().map(Self::tried).collect()
+    }
+
+    /// Starts doing these, in turn and again, for so long; [`watched`](Self::watched) has what came of it.
+    pub fn watch(&mut self, operations: &[Operation], time: Duration) {
+        let lines = operations.iter().map(Operation::line).collect::<Vec<_>>().join(",");
+        writeln!(self.orders, "watch {} {lines}", time.as_millis()).expect("the probe listens");
+    }
+
+    /// What [`watch`](Self::watch) asked for: the number of the operation, begin, end, and the error number or 0.
+    pub fn watched(&mut self) -> Vec<[u64; 4]> {
+        let answer = self.answer();
+        serde_json::from_value(answer["watched"].clone()).expect("four numbers each")
+    }
+
     fn order(&mut self, how: &str, operation: &Operation) -> Tried {
-        writeln!(self.orders, "{how} {}", operation.line()).expect("the probe listens");
+        Self::tried(&self.ask(&format!("{how} {}", operation.line())))
+    }
+
+    fn ask(&mut self, order: &str) -> Value {
+        writeln!(self.orders, "{order}").expect("the probe listens");
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Value {
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("the probe answers");
-        let answer: Value = serde_json::from_str(&line).expect("the probe answers in JSON");
+        serde_json::from_str(&line).expect("the probe answers in JSON")
+    }
+
+    fn tried(answer: &Value) -> Tried {
         if let Some(number) = answer["refused"].as_i64() {
             Tried::Refused(number.try_into().expect("an error number"))
         } else if let Some(why) = answer["could_not_try"].as_str() {
             Tried::CouldNotTry(why.to_owned())
         } else {
-            assert_eq!(answer["allowed"], true, "{line}");
+            assert_eq!(answer["allowed"], true, "{answer}");
             Tried::Allowed
         }
     }

@@ -4,24 +4,44 @@
 
 use std::io::{BufRead as _, Write as _};
 
-use aegis_tests::operation::{Operation, Tried};
+use aegis_tests::{
+    history::{now, watch},
+    operation::{Operation, Tried},
+};
+use serde_json::{Value, json};
 
 fn main() -> std::io::Result<()> {
     let mut answers = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        let tried = match line.split_once(' ') {
-            Some(("try", operation)) => Operation::from_line(operation).try_out(),
-            Some((_, operation)) => Operation::from_line(operation).perform(),
-            None => Tried::CouldNotTry("no operation".to_owned()),
-        };
-        let answer = match tried {
-            Tried::Allowed => serde_json::json!({ "allowed": true }),
-            Tried::Refused(number) => serde_json::json!({ "refused": number }),
-            Tried::CouldNotTry(why) => serde_json::json!({ "could_not_try": why }),
+        let answer = match line.split_once(' ') {
+            Some(("try", operation)) => of(&Operation::from_line(operation).try_out()),
+            Some(("all", operations)) => {
+                let operations = operations.split(',').map(Operation::from_line);
+                json!({ "all": operations.map(|each| of(&each.perform())).collect::<Vec<_>>() })
+            }
+            Some(("watch", order)) => watched(order),
+            Some((_, operation)) => of(&Operation::from_line(operation).perform()),
+            None => of(&Tried::CouldNotTry("no operation".to_owned())),
         };
         writeln!(answers, "{answer}")?;
         answers.flush()?;
     }
     Ok(())
+}
+
+fn of(tried: &Tried) -> Value {
+    match tried {
+        Tried::Allowed => json!({ "allowed": true }),
+        Tried::Refused(number) => json!({ "refused": number }),
+        Tried::CouldNotTry(why) => json!({ "could_not_try": why }),
+    }
+}
+
+/// Milliseconds, then operations.
+fn watched(order: &str) -> Value {
+    let (time, operations) = order.split_once(' ').unwrap_or_default();
+    let operations: Vec<_> = operations.split(',').map(Operation::from_line).collect();
+    let end = now() + time.parse::<u64>().unwrap_or_default() * 1_000_000;
+    json!({ "watched": watch(&operations, end) })
 }

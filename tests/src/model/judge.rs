@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What must be denied, and what may be.
+//!
+//! Between the two is a band where the programs may be stricter than rules say, and never weaker. It is as narrow as
+//! this list, and nothing is in it for anybody outside of every workload:
+//!
+//! - once a directory that rules name, or that is on the way to what they name, has moved, all that is above a thing
+//!   counts, whatever rules except;
+//! - what is seen through a mount is also judged by where the mount lies, whatever rules except there, and as if it were
+//!   the directory that is covered; it must be by names only below the innermost mount, and only if that lies where the
+//!   tree still is the one that was known;
+//! - a thing with more than three labels may be denied whatever any rule denies;
+//! - a process in a scope may be kept from moving what it is denied only for what that thing was before, since the denial
+//!   goes along; from replacing an empty directory on the way; and by what is denied where a mount lies.
+
+use std::collections::BTreeSet;
+
+use super::{
+    rules::{Accesses, Actor, Rule, RuleSet, WRITE, denied, is_below, rule_set},
+    step::Act,
+    world::{Places, Spot, World, below},
+};
+
+/// What is denied for sure, and what at the most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Allowed, it is a hole.
+    pub must: Accesses,
+    /// Refused although not in here, it is a hindrance.
+    pub may: Accesses,
+}
+
+/// Whether a change by somebody is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// Done, it is a hole.
+    pub must: bool,
+    /// Refused although this is not set, it is a hindrance.
+    pub may: bool,
+}
+
+/// Rules that hold for sure, and rules that hold at the most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    must: RuleSet,
+    may: RuleSet,
+}
+
+impl Held {
+    /// What that denies to somebody.
+    pub fn bounds(self, rules: &[Rule], actor: Actor) -> Bounds {
+        let must = denied(rules, actor, self.must);
+        Bounds { must, may: must | denied(rules, actor, self.may) }
+    }
+}
+
+/// Which rules hold for an open of a path; none if it leads nowhere.
+pub fn opening(world: &World, rules: &[Rule], path: &str) -> Held {
+    let Some(spot) = world.spot(path) else { return Held::default() };
+    let Some(node) = spot.node else { return Held::default() };
+    let crossings = world.crossings(path);
+    // What a mount shows is at its own place, and not at the mount's.
+    let (mut places, mut possible) = if world.is_directory(node) {
+        (world.places_of_directory(node), world.possible_of_directory(node))
+    } else {
+        of_name(world, &spot)
+    };
+    places.extend(world.thing(node).was.clone());
+    possible.extend(world.thing(node).may_have_been.iter().cloned());
+
+    let mut held = Held { must: surely(rules, &places), may: possibly(world, rules, &possible) };
+    for (level, (covered, rest)) in crossings.iter().rev().enumerate() {
+        let known = &world.thing(*covered).was;
+        let above = world.thing(*covered).above.as_ref();
+        for (place, lifted) in world.places_of_directory(*covered) {
+            let by_name = above.is_some_and(|(directory, name)| {
+                world.thing(*directory).was.keys().any(|above| below(above, name) == place)
+            });
+            let names_hold = level == 0 && (known.contains_key(&place) || by_name);
+            let seen = join(&place, rest);
+            let holds =
+                |rule: &Rule| rule.covers(&seen) && (names_hold || rule.reaches_all_of(&place));
+            held.must |= rule_set(rules, holds) & !lifted;
+        }
+        for place in world.possible_of_directory(*covered) {
+            let seen = join(&place, rest);
+            held.may |= rule_set(rules, |rule| rule.reaches(&seen) || rule.reaches(&place));
+        }
+    }
+    if has_many_labels(world, rules, &spot, &possible, &crossings) {
+        held.may = RuleSet::MAX;
+    }
+    held
+}
+
+/// Whether somebody is kept from a change that [can](World::can) be made.
+pub fn refusal(world: &World, rules: &[Rule], actor: Actor, act: &Act) -> Refusal {
+    let view = View { world, rules, actor };
+    let entry = |path: &str| world.entry(path);
+    let verdict = match act {
+        Act::Create(path) | Act::Mkdir(path) => {
+            entry(path).map(|spot| view.writing_name(path, &spot))
+        }
+        Act::Unlink(path) | Act::Rmdir(path) => {
+            entry(path).map(|spot| view.writing(path, &spot).or(view.on_the_way(&spot)))
+        }
+        Act::Rename(from, to) => entry(from).zip(entry(to)).map(|(old, new)| {
+            let onto = if new.node.is_some() { view.writing(to, &new) } else { Refusal::default() };
+            let victim = Refusal { must: false, ..view.on_the_way(&new) };
+            view.moving((from, &old), (to, &new)).or(onto).or(victim)
+        }),
+        Act::Exchange(one, other) => entry(one).zip(entry(other)).map(|(old, new)| {
+            view.moving((one, &old), (other, &new)).or(view.moving((other, &new), (one, &old)))
+        }),
+        Act::Link(from, to) => entry(from).zip(entry(to)).map(|(old, new)| {
+            let names = view.writing(from, &old).or(view.writing_name(to, &new));
+            names.or(view.refer((from, &old), (to, &new)))
+        }),
+        Act::Bind(..) | Act::Umount(_) => None,
+    };
+    verdict.unwrap_or_default()
+}
+
+/// What somebody sees of a world.
+struct View<'a> {
+    world: &'a World,
+    rules: &'a [Rule],
+    actor: Actor,
+}
+
+impl View<'_> {
+    /// What is denied at a name, whatever has it. Hooks on names do not know by which mount one comes.
+    fn name(&self, path: &str, spot: &Spot) -> Bounds {
+        let (places, mut possible) = of_name(self.world, spot);
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        for (covered, rest) in self.world.crossings(parent) {
+            let way = join(&rest, &spot.name);
+            let above = self.world.possible_of_directory(covered);
+            possible.extend(above.iter().map(|place| join(place, &way)));
+        }
+        let may = possibly(self.world, self.rules, &possible);
+        Held { must: surely(self.rules, &places), may }.bounds(self.rules, self.actor)
+    }
+
+    /// What is denied of the thing that has a name, for its name and for what it was.
+    fn thing(&self, path: &str, spot: &Spot) -> Bounds {
+        let named = self.name(path, spot);
+        let Some(node) = spot.node else { return named };
+        let thing = self.world.thing(node);
+        let may = possibly(self.world, self.rules, &thing.may_have_been);
+        let been = Held { must: surely(self.rules, &thing.was), may };
+        let been = been.bounds(self.rules, self.actor);
+        Bounds { must: named.must | been.must, may: named.may | been.may }
+    }
+
+    fn writing_name(&self, path: &str, spot: &Spot) -> Refusal {
+        Refusal::of(self.name(path, spot), WRITE)
+    }
+
+    fn writing(&self, path: &str, spot: &Spot) -> Refusal {
+        Refusal::of(self.thing(path, spot), WRITE)
+    }
+
+    fn moving(&self, old: (&str, &Spot), new: (&str, &Spot)) -> Refusal {
+        let written = self.writing(old.0, old.1).or(self.writing_name(new.0, new.1));
+        written.or(self.refer(old, new)).or(self.on_the_way(old.1))
+    }
+
+    /// Nothing gets to where less is denied.
+    fn refer(&self, old: (&str, &Spot), new: (&str, &Spot)) -> Refusal {
+        let (place, thing) = (self.name(old.0, old.1), self.thing(old.0, old.1));
+        let there = self.name(new.0, new.1);
+        Refusal { must: place.must & !there.may != 0, may: thing.may & !there.must != 0 }
+    }
+
+    /// A directory with something denied below it.
+    fn on_the_way(&self, spot: &Spot) -> Refusal {
+        let Some(node) = spot.node.filter(|node| self.world.is_directory(*node)) else {
+            return Refusal::default();
+        };
+        let (places, possible) =
+            (self.world.places_of_directory(node), self.world.possible_of_directory(node));
+        let concerned = || self.rules.iter().filter(|rule| rule.concerns(self.actor));
+        let object_below = |rule: &Rule, place: &String| {
+            rule.objects.iter().any(|object| is_below(&object.path, place))
+        };
+        let must = concerned().any(|rule| places.keys().any(|place| object_below(rule, place)));
+        let may =
+            concerned().any(|rule| possible.iter().any(|place| rule.names_at_or_below(place)));
+        Refusal { must, may: must || may }
+    }
+}
+
+impl Refusal {
+    fn of(bounds: Bounds, access: Accesses) -> Self {
+        Self { must: bounds.must & access != 0, may: bounds.may & access != 0 }
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self { must: self.must || other.must, may: self.may || other.may }
+    }
+}
+
+fn of_name(world: &World, spot: &Spot) -> (Places, BTreeSet<String>) {
+    (world.places_by_name(spot.parent, &spot.name), world.possible_by_name(spot.parent, &spot.name))
+}
+
+/// Which rules hold at places, but those that are lifted there.
+fn surely(rules: &[Rule], places: &Places) -> RuleSet {
+    let at =
+        |(place, lifted): (&String, &RuleSet)| rule_set(rules, |rule| rule.covers(place)) & !lifted;
+    places.iter().map(at).fold(0, |all, more| all | more)
+}
+
+fn possibly(world: &World, rules: &[Rule], possible: &BTreeSet<String>) -> RuleSet {
+    rule_set(rules, |rule| {
+        possible.iter().any(|place| rule.covers(place) || world.unites && rule.reaches(place))
+    })
+}
+
+/// More labels than a walk can tell apart: only of what has moved, else the nearest one decides alone.
+fn has_many_labels(
+    world: &World,
+    rules: &[Rule],
+    spot: &Spot,
+    possible: &BTreeSet<String>,
+    crossings: &[(usize, String)],
+) -> bool {
+    if possible.len() < 2 && crossings.is_empty() {
+        return false;
+    }
+    let mut places = possible.clone();
+    let mut directories: Vec<usize> = crossings.iter().map(|(covered, _)| *covered).collect();
+    directories.extend(spot.node.filter(|node| world.is_directory(*node)));
+    directories.push(spot.parent);
+    for mut directory in directories {
+        loop {
+            places.extend(world.possible_of_directory(directory));
+            match &world.thing(directory).above {
+                Some((above, _)) => directory = *above,
+                None => break,
+            }
+        }
+    }
+    let labels: BTreeSet<RuleSet> =
+        places.iter().map(|place| rule_set(rules, |rule| rule.covers(place))).collect();
+    labels.into_iter().filter(|label| *label != 0).count() > LABELS_OF_A_WALK
+}
+
+const LABELS_OF_A_WALK: usize = 3;
+
+fn join(place: &str, rest: &str) -> String {
+    if rest.is_empty() { place.to_owned() } else { below(place, rest) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            rules::{EXEC, READ},
+            step::Story,
+            world::Keeps,
+        },
+        *,
+    };
+
+    /// The world after a story, and its rules.
+    fn after(text: &str) -> (World, Vec<Rule>) {
+        let story: Story = text.parse().expect("a story");
+        let keeps = Keeps::ALL;
+        let mut world = World::of(&story.entries).expect("entries");
+        world.begin(&story.rules, keeps);
+        for step in &story.steps {
+            assert!(world.can(&step.act), "{step}");
+            world.change(&step.act, &story.rules, keeps);
+        }
+        (world, story.rules)
+    }
+
+    /// Of opens by the first scope: (what must be denied, what may be).
+    fn bounds(text: &str, path: &str) -> (Accesses, Accesses) {
+        let (world, rules) = after(text);
+        let held = opening(&world, &rules, path);
+        assert_eq!(held.bounds(&rules, Actor::OUTSIDE), Bounds::default());
+        let bounds = held.bounds(&rules, Actor(1));
+        (bounds.must, bounds.may)
+    }
+
+    #[test]
+    fn what_left_a_place_stays_denied_and_what_came_is() {
+        let moved =
+            "dir a; file a/b; file c; rule 0 r a/; outside rename a/b b; outside rename c a/c";
+        assert_eq!(bounds(moved, "b"), (READ, READ));
+        assert_eq!(bounds(moved, "a/c"), (READ, READ));
+        let back = format!("{moved}; outside rename a/c c; outside create a/b");
+        assert_eq!(bounds(&back, "c"), (READ, READ));
+        assert_eq!(bounds(&back, "a/b"), (READ, READ));
+        let free = "dir a; file a/b; rule 0 r a/b; outside create a/c; outside rename a/c c";
+        assert_eq!(bounds(free, "c"), (0, 0));
+    }
+
+    #[test]
+    fn names_go_on_below_a_directory_that_moved() {
+        let text = "dir a; dir a/b; rule 0 w a/b/c; outside rename a c; outside create c/b/c; outside create c/b/a";
+        assert_eq!(bounds(text, "c/b/c"), (WRITE, WRITE));
+        assert_eq!(bounds(text, "c/b/a"), (0, 0));
+    }
+
+    #[test]
+    fn a_place_that_is_excepted_lifts_its_rule_and_no_other() {
+        let rules = "rule 0 r a/ except a/b/; rule 0 x a/c";
+        let text = format!("dir a; dir a/b; file a/c; {rules}; outside rename a/c a/b/c");
+        assert_eq!(bounds(&text, "a/b/c"), (EXEC, READ | EXEC));
+        let out = format!("{text}; outside rename a/b/c c");
+        assert_eq!(bounds(&out, "c"), (EXEC, READ | EXEC));
+        let again = format!("{out}; outside rename c a/a; outside rename a/a c");
+        assert_eq!(bounds(&again, "c"), (READ | EXEC, READ | EXEC));
+    }
+
+    #[test]
+    fn what_is_mounted_over_the_way_has_the_names_of_the_way() {
+        let text = "dir a; dir b; file b/c; file b/a; rule 0 r a/c; outside bind b a";
+        assert_eq!(bounds(text, "a/c"), (READ, READ));
+        assert_eq!(bounds(text, "a/a"), (0, 0));
+        assert_eq!(bounds(text, "b/c"), (0, 0));
+        assert_eq!(
+            bounds(&format!("{text}; outside umount a; outside create a/c"), "a/c"),
+            (READ, READ)
+        );
+        let elsewhere = "dir a; file a/c; dir b; rule 0 r a/; outside bind a b";
+        assert_eq!(bounds(elsewhere, "b/c"), (READ, READ));
+    }
+
+    #[test]
+    fn another_name_is_the_same_file() {
+        let text =
+            "dir a; file a/b; hard a/b b; rule 0 r a/; outside create a/c; outside link a/c c";
+        assert_eq!(bounds(text, "b"), (READ, READ));
+        assert_eq!(bounds(text, "c"), (READ, READ));
+    }
+
+    fn refused(text: &str) -> (bool, bool) {
+        let (before, last) = text.rsplit_once(';').expect("a step");
+        let (world, rules) = after(before);
+        let story: Story = last.parse().expect("a step");
+        let step = &story.steps[0];
+        assert!(world.can(&step.act), "{step}");
+        assert_eq!(refusal(&world, &rules, Actor::OUTSIDE, &step.act), Refusal::default());
+        let refusal = refusal(&world, &rules, step.actor, &step.act);
+        (refusal.must, refusal.may)
+    }
+
+    #[test]
+    fn in_a_scope_nothing_gets_to_where_less_is_denied() {
+        let start =
+            "dir a; file a/b; file b; dir c; dir c/a; rule 0 r a/; rule 0 rx c/a/; rule 2 r b";
+        let refused = |step: &str| refused(&format!("{start}; {step}"));
+        let [no, yes] = [(false, false), (true, true)];
+        assert_eq!(refused("scope-1 rename a/b c/b"), yes);
+        assert_eq!(refused("scope-1 link a/b c/b"), yes);
+        assert_eq!(refused("scope-1 rename a/b c/a/b"), no);
+        assert_eq!(refused("scope-1 exchange a/b b"), yes);
+        assert_eq!(refused("scope-1 rename b a/c"), no);
+        assert_eq!(refused("scope-3 rename a/b c/b"), no);
+        assert_eq!(refused("scope-3 rename b c/b"), yes);
+    }
+
+    #[test]
+    fn write_denied_keeps_a_directory_as_it_is() {
+        let start = "dir a; file a/b; dir a/c; file b; dir c; rule 1 w a/";
+        let refused = |step: &str| refused(&format!("{start}; {step}"));
+        let [no, yes] = [(false, false), (true, true)];
+        for act in
+            ["create a/a", "mkdir a/a", "unlink a/b", "rmdir a/c", "rename b a/b", "link b a/a"]
+        {
+            assert_eq!(refused(&format!("scope-2 {act}")), yes, "{act}");
+            assert_eq!(refused(&format!("scope-1 {act}")), no, "{act}");
+        }
+    }
+
+    #[test]
+    fn the_way_to_an_object_stays() {
+        let start = "dir a; dir a/b; dir c; rule 0 r a/b/c; rule 2 r c/c";
+        let refused = |step: &str| refused(&format!("{start}; {step}"));
+        let [no, yes] = [(false, false), (true, true)];
+        assert_eq!(refused("scope-1 rename a b"), yes);
+        assert_eq!(refused("scope-1 rmdir a/b"), yes);
+        assert_eq!(refused("scope-1 exchange c a/b"), yes);
+        assert_eq!(refused("scope-1 rename c b"), no);
+        assert_eq!(refused("scope-3 rename a/b b"), no);
+    }
+}
