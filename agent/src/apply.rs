@@ -37,23 +37,17 @@ use crate::{
     state::{State, StoredSet},
     steps::Steps,
     time,
+    trust::{Candidate, Gate},
 };
 
 use again::Again;
 use find::{Filled, Found};
 
-/// A policy that may be applied, and its text.
-#[derive(Clone, Debug)]
-pub(crate) struct Verified {
-    pub(crate) policy: Policy,
-    pub(crate) text: String,
-}
-
 /// What is to become of the set that is in force.
 #[derive(Clone, Debug)]
 pub(crate) enum Wish {
     /// These join it, each in the place of one of its name.
-    Put(Vec<Verified>, Mode),
+    Put(Vec<Candidate>, Mode),
     /// This one leaves it.
     Remove(String),
 }
@@ -162,7 +156,9 @@ impl Attempt<'_> {
             Some((_, generation)) => self.state.load(&generation.set_digest)?,
             None => StoredSet::default(),
         };
-        let wanted = self.wanted(&now)?;
+        let digest = active.as_ref().map(|(_, generation)| generation.set_digest);
+        let mut gate = Gate::open(self.context, digest)?;
+        let wanted = self.wanted(&now, &gate)?;
         let same = active.as_ref().filter(|_| wanted.set.digest() == now.set.digest());
         self.before = active.as_ref().map(|(_, generation)| generation.set_digest);
 
@@ -187,22 +183,38 @@ impl Attempt<'_> {
         self.files.make()?;
         if let Some((slot, generation)) = same {
             match self.again(&kernel, (*slot, generation), &wanted, &ruleset, steps)? {
-                Again::Holds(report) => return Ok(*report),
+                Again::Holds(report) => {
+                    if !self.request.dry_run {
+                        gate.begin(self.candidates(), wanted.set.digest())?;
+                        gate.accept()?;
+                    }
+                    return Ok(*report);
+                }
                 Again::Fill(why) => self.refilled = Some(why),
             }
         }
         if self.request.dry_run {
             return self.rehearse(wanted, &ruleset, steps);
         }
-        let done = self.put_in_force(&kernel, wanted, &ruleset, steps, undo);
+        let done = self.put_in_force(&kernel, wanted, &ruleset, &mut gate, steps, undo);
         if done.is_err() {
             undo.in_kernel(&kernel)?;
+            // If this cannot be written, whoever comes next sees that another set is in force.
+            drop(gate.cancel());
         }
         done
     }
 
+    /// What is asked to join the set.
+    fn candidates(&self) -> &[Candidate] {
+        match &self.request.wish {
+            Wish::Put(candidates, _) => candidates,
+            Wish::Remove(_) => &[],
+        }
+    }
+
     /// The set that is wished for.
-    fn wanted(&self, now: &StoredSet) -> anyhow::Result<StoredSet> {
+    fn wanted(&self, now: &StoredSet, gate: &Gate) -> anyhow::Result<StoredSet> {
         let mut wanted = now.clone();
         match &self.request.wish {
             Wish::Remove(name) => {
@@ -211,13 +223,18 @@ impl Attempt<'_> {
                 }
                 wanted.remove(name);
             }
-            Wish::Put(verified, mode) => {
-                for Verified { policy, text } in verified {
+            Wish::Put(candidates, mode) => {
+                for candidate in candidates {
+                    let policy = candidate.policy();
+                    gate.admit(candidate)?;
                     if let Some((present, present_mode)) = now.set.policy(&policy.name) {
-                        check_version(present, policy)?;
+                        if !gate.is_lowered(&policy.name) {
+                            check_version(present, policy)?;
+                        }
                         self.check_mode(&policy.name, present_mode, *mode)?;
                     }
-                    wanted.insert(policy.clone(), *mode, text.clone());
+                    wanted.insert(policy.clone(), *mode, candidate.text().to_owned());
+                    wanted.sign(candidate);
                 }
             }
         }
@@ -268,6 +285,7 @@ impl Attempt<'_> {
         kernel: &Kernel,
         wanted: StoredSet,
         ruleset: &Rc<Ruleset>,
+        gate: &mut Gate,
         steps: &mut Steps,
         undo: &mut Undo,
     ) -> anyhow::Result<Report> {
@@ -295,6 +313,7 @@ impl Attempt<'_> {
         demand(&tried, "before it was put in force")?;
 
         steps.next("log");
+        gate.begin(self.candidates(), wanted.set.digest())?;
         undo.keep = Some(self.begin(&wanted, &generation)?);
 
         steps.next("flip");
@@ -312,6 +331,7 @@ impl Attempt<'_> {
         let mut warn = |done: anyhow::Result<()>| {
             warnings.extend(done.err().map(|error| format!("{error:#}")));
         };
+        warn(gate.accept());
         warn(proof::record(self.context, &proof));
         let bindings = Bindings::new(&generation, Some(exempt), self.request.link_scan, names);
         warn(bindings::record(self.context, &bindings));

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The table of verbs and flags. What they do is in `commands/`.
 
+mod signing;
+
 use std::{path::PathBuf, time::Duration};
 
 use aegis_policy::Mode;
 use clap::{Args, Parser, Subcommand};
+
+pub(crate) use signing::{By, Init, Install, Keygen, Propose, Show, Sign, SignRoot, Trust, Verify};
 
 /// Denies workloads the files that their policy forbids, in the kernel.
 ///
@@ -36,6 +40,15 @@ pub(crate) enum Verb {
     Check(Check),
     /// Say what policies would answer, and why
     Explain(Explain),
+    /// Make a key to sign policies with
+    Keygen(Keygen),
+    /// Make a bundle of a policy, signed; or add a signature to one
+    Sign(Sign),
+    /// Say what a bundle says, and whether who may sign it did
+    Verify(Verify),
+    /// Make, show and install trust roots: who may sign what
+    #[command(subcommand)]
+    Trust(Trust),
     /// Put policies in force, beside those that are
     Apply(Apply),
     /// Take one policy out of force
@@ -94,10 +107,11 @@ pub(crate) struct Explain {
 /// Flags of `apply`.
 #[derive(Debug, Args)]
 pub(crate) struct Apply {
-    /// A policy file, or a directory whose *.toml are applied together
+    /// A bundle, or a directory whose *.bundle are applied together; with --allow-unsigned also policy
+    /// files, *.toml
     #[arg(value_name = "FILE|DIR")]
     pub(crate) policies: PathBuf,
-    /// Accept policies that nobody signed
+    /// Accept policies that nobody signed, if the configuration lets you
     #[arg(long)]
     pub(crate) allow_unsigned: bool,
     /// Whether deny rules deny, or only report what they would deny

@@ -20,7 +20,9 @@ use anyhow::Context as _;
 use crate::failure::Refusal;
 
 pub(crate) use read::read;
-pub(crate) use values::{GateMode, LogFormat, Loopback, Place, ReasonPattern, Rollout};
+pub(crate) use values::{
+    AllowUnsigned, GateMode, LogFormat, Loopback, Place, ReasonPattern, Rollout,
+};
 
 use values::Setting;
 
@@ -31,8 +33,8 @@ pub(crate) struct Config {
     pub(crate) enforce_gate_mode: GateMode,
     /// How a set of policies may be put in force.
     pub(crate) rollout: Rollout,
-    /// Whether `--allow-unsigned` may be used.
-    pub(crate) allow_unsigned: bool,
+    /// When `--allow-unsigned` may be used.
+    pub(crate) allow_unsigned: AllowUnsigned,
     /// What the reason of an emergency has to look like.
     pub(crate) reason_pattern: ReasonPattern,
     /// Where the agent answers with its metrics, if anywhere.
@@ -116,13 +118,14 @@ pub(crate) const KEYS: [Key; 10] = [
     },
     Key {
         name: "trust.allow_unsigned",
-        takes: bool::TAKES,
+        takes: AllowUnsigned::TAKES,
         flag: None,
         reloads: true,
-        what: "whether `--allow-unsigned` may be used at all",
+        what: "when `--allow-unsigned` may be used: until a trust root is installed, afterwards as \
+               well, or not at all",
         set: |config, text| put(&mut config.allow_unsigned, text),
         show: |config| config.allow_unsigned.written(),
-        bare: true,
+        bare: false,
     },
     Key {
         name: "emergency.reason_pattern",
@@ -203,7 +206,7 @@ impl Default for Config {
         Self {
             enforce_gate_mode: GateMode::FailClosed,
             rollout: Rollout::Direct,
-            allow_unsigned: true,
+            allow_unsigned: AllowUnsigned::UntilRoot,
             reason_pattern: ReasonPattern::default(),
             metrics_listen: Loopback::default(),
             metrics_textfile: Place::default(),
@@ -414,7 +417,7 @@ mod tests {
     #[test]
     fn what_is_shown_reads_as_the_same_configuration() {
         let changed = "enforce_gate_mode = \"audit-fallback\"\nrollout = \"confirm\"\n\
-                       trust.allow_unsigned = false\nemergency.reason_pattern = \"INC-[0-9]+\"\n\
+                       trust.allow_unsigned = \"never\"\nemergency.reason_pattern = \"INC-[0-9]+\"\n\
                        metrics.listen = \"[::1]:9464\"\nmetrics.textfile = \"/x.prom\"\n\
                        log.format = \"json\"\ndirectories.state = \"/s\"\n\
                        directories.run = \"/r\"\ndirectories.bpffs = \"/b\"\n";

@@ -17,12 +17,10 @@ use zeroize::Zeroize as _;
 use crate::failure::Refusal;
 
 /// What nobody but its owner may see. It has no way into a message.
-#[allow(dead_code, reason = "for `sign`, which is the next to come")]
 pub(crate) struct Secret(Vec<u8>);
 
 impl Secret {
     /// The bytes, for whoever needs them.
-    #[allow(dead_code, reason = "for `sign`, which is the next to come")]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -54,7 +52,6 @@ pub(crate) fn read_trusted(path: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`read_trusted`].
-#[allow(dead_code, reason = "for `sign`, which is the next to come")]
 pub(crate) fn read_secret(path: &Path, most: u64) -> anyhow::Result<Secret> {
     read_checked(path, most, 0o077).map(Secret)
 }
@@ -185,7 +182,11 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Waits until a name in a directory is on disk.
 pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let directory = path.parent().unwrap_or_else(|| Path::new("/"));
+    let directory = match path.parent() {
+        None => Path::new("/"),
+        Some(here) if here.as_os_str().is_empty() => Path::new("."),
+        Some(directory) => directory,
+    };
     File::open(directory)?.sync_all()
 }
 

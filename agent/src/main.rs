@@ -39,6 +39,7 @@ mod scan;
 mod state;
 mod steps;
 mod time;
+mod trust;
 mod view;
 
 use std::process::ExitCode;

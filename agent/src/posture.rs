@@ -104,7 +104,7 @@ impl Reason {
                 false,
                 1,
                 "no program of AegisBPF is in this kernel",
-                "apply a policy: `aegisbpf apply FILE --allow-unsigned`",
+                "apply a policy: `aegisbpf apply BUNDLE`",
             ),
             Self::NoGeneration => line(
                 "NO_GENERATION",
@@ -112,7 +112,7 @@ impl Reason {
                 false,
                 1,
                 "the programs are attached and no set of policies was ever switched on",
-                "apply a policy: `aegisbpf apply FILE --allow-unsigned`",
+                "apply a policy: `aegisbpf apply BUNDLE`",
             ),
             Self::NoPolicy => line(
                 "NO_POLICY",

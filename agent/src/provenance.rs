@@ -35,7 +35,7 @@ use aegis_trust::{
 };
 use anyhow::Context as _;
 
-use crate::{context::Context, failure, proof::Proof, state::StoredSet};
+use crate::{context::Context, failure, proof::Proof, state::StoredSet, trust::Signature};
 
 use origin::Origin;
 use store::{Store, Tail, Wait};
@@ -331,12 +331,18 @@ pub(crate) fn failure_of(error: &anyhow::Error) -> Failure {
 
 /// A generation and its set, as the log has them.
 pub(crate) fn in_force(generation: &Generation, stored: &StoredSet) -> InForce {
-    let policies = stored.set.iter().map(|(policy, mode)| PolicyInForce {
-        name: policy.name.clone(),
-        version: policy.version,
-        mode: mode.name().to_owned(),
-        policy_digest: Digest::from_bytes(policy.digest),
-        ..PolicyInForce::default()
+    let policies = stored.set.iter().map(|(policy, mode)| {
+        let signature = stored.signatures.get(&policy.name);
+        PolicyInForce {
+            name: policy.name.clone(),
+            version: policy.version,
+            mode: mode.name().to_owned(),
+            policy_digest: Digest::from_bytes(policy.digest),
+            bundle_digest: signature.and_then(|signed| Digest::from_hex(&signed.bundle_digest)),
+            key_ids: signature
+                .map_or_else(Vec::new, |signed| signed.signers.iter().cloned().collect()),
+            source: signature.and_then(Signature::origin),
+        }
     });
     InForce {
         generation: generation.number,

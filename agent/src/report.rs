@@ -16,6 +16,7 @@ use crate::{
     reach::{self, Reach},
     state::{StoredSet, hex},
     steps,
+    trust::Signature,
 };
 
 /// What an apply found and did.
@@ -162,21 +163,31 @@ pub(crate) fn workloads(ruleset: &Ruleset, all: &[Cgroup]) -> Vec<Workload> {
 }
 
 /// One policy of a set, for a program.
-pub(crate) fn policy(policy: &Policy, mode: Mode) -> Value {
+pub(crate) fn policy(policy: &Policy, mode: Mode, signature: Option<&Signature>) -> Value {
     json!({
         "name": policy.name,
         "version": policy.version,
         "mode": mode.name(),
         "policy_digest": hex(&policy.digest),
-        "signed": false,
+        "signed": signature.is_some(),
+        "signature": signature,
         "rules": policy.rules.len(),
         "objects": policy.rules.iter().map(|rule| rule.objects.len()).sum::<usize>(),
     })
 }
 
+/// Who signed a policy, in short.
+pub(crate) fn signed_by(signature: Option<&Signature>) -> String {
+    let Some(signature) = signature else { return "not signed".to_owned() };
+    let short = |id: &String| id.get(..8).unwrap_or(id).to_owned();
+    let keys: Vec<String> = signature.signers.iter().map(short).collect();
+    format!("signed by {}", keys.join(", "))
+}
+
 /// All policies of a set, for a program.
 pub(crate) fn policies(set: &StoredSet) -> Value {
-    set.set.iter().map(|(one, mode)| policy(one, mode)).collect()
+    let signature = |policy: &Policy| set.signatures.get(&policy.name);
+    set.set.iter().map(|(one, mode)| policy(one, mode, signature(one))).collect()
 }
 
 impl Report {
@@ -206,11 +217,12 @@ impl Report {
         let mut lines = vec![self.headline()];
         for (policy, mode) in self.set.set.iter() {
             lines.push(format!(
-                "  policy    {} version {}, mode {}, {}, not signed, {}",
+                "  policy    {} version {}, mode {}, {}, {}, {}",
                 policy.name,
                 policy.version,
                 mode.name(),
                 plural(policy.rules.len(), "rule"),
+                signed_by(self.set.signatures.get(&policy.name)),
                 short(&policy.digest)
             ));
         }

@@ -15,7 +15,11 @@ use aegis_policy::{Mode, Policy, PolicySet, Source};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::{failure::Refusal, files};
+use crate::{
+    failure::Refusal,
+    files,
+    trust::{Candidate, Signature, Signatures, TrustStore, clock},
+};
 
 /// The directory.
 #[derive(Clone, Debug)]
@@ -30,6 +34,8 @@ pub(crate) struct StoredSet {
     pub(crate) set: PolicySet,
     /// The text of each policy, by its name.
     pub(crate) texts: BTreeMap<String, String>,
+    /// Who signed them, by name; what is not in it nobody signed.
+    pub(crate) signatures: Signatures,
 }
 
 impl StoredSet {
@@ -42,7 +48,17 @@ impl StoredSet {
     /// Takes a policy out.
     pub(crate) fn remove(&mut self, name: &str) {
         self.texts.remove(name);
+        self.signatures.remove(name);
         self.set.remove(name);
+    }
+
+    /// Notes who signed what was just inserted.
+    pub(crate) fn sign(&mut self, candidate: &Candidate) {
+        let name = &candidate.policy().name;
+        match candidate.signed() {
+            Some(signed) => self.signatures.insert(name.clone(), Signature::of(signed, clock())),
+            None => self.signatures.remove(name),
+        };
     }
 }
 
@@ -84,10 +100,11 @@ impl State {
             }
             bytes => bytes?,
         };
-        let stored = read_set(&bytes).map_err(|error| missing(&path, &format!("{error:#}")))?;
+        let mut stored = read_set(&bytes).map_err(|error| missing(&path, &format!("{error:#}")))?;
         if stored.set.digest() != *digest {
             return Err(missing(&path, "its content has another digest").into());
         }
+        stored.signatures = TrustStore::at(&self.directory).signatures(&stored.set)?;
         Ok(stored)
     }
 

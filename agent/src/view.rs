@@ -20,6 +20,7 @@ use crate::{
     posture::{Active, Attached, Blocker, Reason, Seen, Standing, blockers, enforces, posture},
     proof::{self, Bench, Proof, ProofFiles},
     state::{State, StoredSet},
+    trust::Summary,
 };
 
 /// Everything that is known of this node.
@@ -36,6 +37,8 @@ pub(crate) struct View {
     pub(crate) proof: Option<Proof>,
     /// What leads elsewhere than when objects were bound.
     pub(crate) moved: Option<String>,
+    /// On whose word it is; `None` if the texts are gone.
+    pub(crate) trust: Option<Summary>,
     /// What is worth knowing and makes the state no other.
     pub(crate) warnings: Vec<String>,
     pub(crate) reason: Reason,
@@ -113,10 +116,12 @@ pub(crate) fn look_without_proof(context: &Context) -> anyhow::Result<View> {
         active,
         proof: None,
         moved: None,
+        trust: None,
         warnings: Vec::new(),
         reason: Reason::NotAttached,
     };
     view.reason = posture(&view.seen(Standing::Missing));
+    view.look_at_trust(context);
     Ok(view)
 }
 
@@ -151,15 +156,30 @@ pub(crate) fn in_force(context: &Context) -> anyhow::Result<View> {
 }
 
 impl View {
+    /// Looks on whose word what is in force is. That it cannot be told changes nothing of what is.
+    fn look_at_trust(&mut self, context: &Context) {
+        let nothing = StoredSet::default();
+        let stored = match &self.active {
+            Some(InForce { texts, .. }) => texts.as_ref().map(|(stored, _)| stored),
+            None => Some(&nothing),
+        };
+        let Some(stored) = stored.filter(|_| self.facts.root) else { return };
+        match Summary::of(context, &stored.set, &stored.signatures) {
+            Ok(summary) => {
+                self.warnings.extend(summary.warnings());
+                self.trust = Some(summary);
+            }
+            Err(error) => self.warnings.push(format!("failed to look at trust: {error:#}")),
+        }
+    }
+
     /// Looks whether objects are where they were bound.
     fn compare(&mut self, context: &Context) {
-        let Some(InForce { generation, texts: Some((stored, ruleset)), .. }) = &self.active else {
+        let Some(InForce { generation, texts: Some((_, ruleset)), .. }) = &self.active else {
             return;
         };
-        let unsigned =
-            stored.set.iter().map(|(policy, _)| format!("{} is not signed", policy.name));
         let compared = bindings::compare(context, generation, ruleset);
-        self.warnings = unsigned.chain(compared.warnings).collect();
+        self.warnings.extend(compared.warnings);
         self.moved = compared.moved;
     }
 

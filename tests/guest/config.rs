@@ -47,9 +47,9 @@ fn a_faulty_configuration_keeps_what_changes_something_and_nothing_else() {
 fn a_configuration_can_forbid_policies_that_nobody_signed() {
     let case = Case::new();
     let policy = case.policy().rule(Rule::deny("r").file(case.file("secret")));
-    let written = Written::new("[trust]\nallow_unsigned = false\n");
+    let written = Written::new("[trust]\nallow_unsigned = \"never\"\n");
     let answer = case.try_apply(&policy);
-    answer.refused("UNSIGNED_FORBIDDEN", &["hint: set trust.allow_unsigned"]);
+    answer.refused("UNSIGNED_FORBIDDEN", &["hint: sign it", "trust.allow_unsigned"]);
     let shown = aegisbpf(&["config", "show"]).yes();
     let values = shown["config"].as_array().unwrap();
     let key = values.iter().find(|value| value["key"] == "trust.allow_unsigned").unwrap();

@@ -119,6 +119,31 @@ impl Floors {
         Ok(Admission::New)
     }
 
+    /// Whether a policy that nobody signed may be applied as far as versions go: no lower than what
+    /// was accepted with signatures.
+    ///
+    /// # Errors
+    /// [`Inadmissible::Lower`] or [`Inadmissible::Reused`].
+    pub fn admit_unsigned(
+        &self,
+        name: &str,
+        version: u32,
+        policy: Digest,
+    ) -> Result<(), Inadmissible> {
+        let name = name.to_owned();
+        match self.floors.get(&name) {
+            Some(Floor { version: lowest, .. }) if version < *lowest => {
+                Err(Inadmissible::Lower { name, version, lowest: *lowest })
+            }
+            Some(Floor { version: floor, accepted: Some(accepted) })
+                if version == *floor && policy != accepted.policy =>
+            {
+                Err(Inadmissible::Reused { name, version, accepted: accepted.policy })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Notes that these are about to be put in force, within the set that has this digest.
     pub fn begin<'b>(
         &mut self,
@@ -174,6 +199,11 @@ impl Floors {
                 *floor = Floor { version: *version, accepted: None };
             }
         }
+    }
+
+    /// Takes what is in force as accepted, whatever its text, where nothing is known any more.
+    pub fn begin_at(&mut self, name: &str, version: u32) {
+        self.floors.entry(name.to_owned()).or_insert(Floor { version, accepted: None });
     }
 
     /// Takes the resets of a root that begins a new line of roots as not done yet.

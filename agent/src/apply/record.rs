@@ -20,7 +20,7 @@ impl Attempt<'_> {
     ) -> anyhow::Result<PathBuf> {
         let (policies, weakening) = match &self.request.wish {
             Wish::Put(verified, mode) => {
-                let names = verified.iter().map(|verified| verified.policy.name.clone());
+                let names = verified.iter().map(|candidate| candidate.policy().name.clone());
                 (names.collect(), *mode == Mode::Audit && self.request.reason.is_some())
             }
             Wish::Remove(name) => (vec![name.clone()], true),

@@ -5,34 +5,18 @@ use crate::{
     apply::{Request, Wish, apply},
     cli,
     context::Context,
-    failure::Refusal,
     output::Answer,
 };
 
 use super::sources;
 
 pub(super) fn run(context: &Context, args: &cli::Apply) -> anyhow::Result<Answer> {
-    if args.allow_unsigned && !context.config.allow_unsigned {
-        let message =
-            "the configuration does not allow policies that nobody signed; nothing was changed";
-        return Err(Refusal::new("UNSIGNED_FORBIDDEN", message)
-            .hint("set trust.allow_unsigned = true in the configuration, if that is meant")
-            .into());
-    }
-    if !args.allow_unsigned {
-        return Err(Refusal::new(
-            "UNSIGNED",
-            format!("{} is not signed; nothing was changed", args.policies.display()),
-        )
-        .hint("signed policies are planned; --allow-unsigned applies what nobody signed")
-        .into());
-    }
-    let (verified, warnings) = sources::verify(&args.policies)?;
+    let (candidates, warnings) = sources::candidates(context, &args.policies, args.allow_unsigned)?;
     let mut report = apply(
         context,
         &Request {
             command: "apply",
-            wish: Wish::Put(verified, args.mode),
+            wish: Wish::Put(candidates, args.mode),
             reason: args.reason.as_deref(),
             strict: args.strict,
             dry_run: args.dry_run,

@@ -21,10 +21,9 @@ pub(super) fn run(args: &cli::Explain) -> anyhow::Result<Answer> {
     let accesses = accesses(&args.access)?;
     let path = absolute("--path", args.path.as_os_str().as_bytes())?;
     let cgroup = absolute("--cgroup", args.cgroup.as_bytes())?;
-    let (verified, _warnings) = sources::verify(&args.policies)?;
     let mut set = StoredSet::default();
-    for verified in verified {
-        set.insert(verified.policy, Mode::Enforce, verified.text);
+    for (policy, text) in sources::policies(&args.policies)? {
+        set.insert(policy, Mode::Enforce, text);
     }
     // The proof's own rules are about files that no question is about.
     let built_in = aegis_policy::BuiltIn { proof_directory: b"/run/aegisbpf/proof".to_vec() };

@@ -26,13 +26,14 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Answer> {
     let mut lines = Vec::new();
     let mut policies = Vec::new();
     for (policy, mode) in stored.set.iter() {
-        let mut object = report::policy(policy, mode);
+        let mut object = report::policy(policy, mode, stored.signatures.get(&policy.name));
         lines.push(format!(
-            "{} version {}, mode {}, {}, {}",
+            "{} version {}, mode {}, {}, {}, {}",
             policy.name,
             policy.version,
             mode.name(),
             plural(policy.rules.len(), "rule"),
+            report::signed_by(stored.signatures.get(&policy.name)),
             short(&policy.digest)
         ));
         let rules = rules(ruleset, &policy.name, &hits, &mut lines);

@@ -8,11 +8,15 @@ mod detach;
 mod events;
 mod explain;
 mod health;
+mod keygen;
 mod list;
 mod provoke;
 mod remove;
+mod sign;
 mod sources;
 mod status;
+mod trust;
+mod verify;
 mod why;
 mod workloads;
 
@@ -21,7 +25,7 @@ use aegis_trust::provenance::Entry;
 
 use crate::{
     cgroups::Own,
-    cli::{Cli, Verb},
+    cli::{Cli, Trust, Verb},
     context::Context,
     daemon, looker,
     output::{Answer, Output},
@@ -43,7 +47,7 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> anyhow::Result<Answer> {
     } else if !matches!(cli.verb, Verb::Config(_)) {
         drop(loaded.sound()?);
     }
-    if !matches!(&cli.verb, Verb::Check(_) | Verb::Explain(_) | Verb::Config(_) | Verb::Probe(_)) {
+    if !stays_where_it_is(&cli.verb) {
         step_aside();
     }
     let done = act(cli, output, &context);
@@ -67,6 +71,11 @@ fn asked(verb: &Verb) -> Option<Entry> {
             details: [("file".to_owned(), args.policies.display().to_string())].into(),
             ..entry("apply", args.reason.as_ref())
         }),
+        Verb::Trust(Trust::Install(args)) => Some(Entry {
+            weakening: args.replace,
+            details: [("file".to_owned(), args.document.display().to_string())].into(),
+            ..entry("trust install", args.reason.as_ref())
+        }),
         Verb::Remove(args) => Some(Entry {
             policies: vec![args.name.clone()],
             weakening: true,
@@ -83,6 +92,10 @@ fn act(cli: &Cli, output: &Output, context: &Context) -> anyhow::Result<Answer> 
     match &cli.verb {
         Verb::Check(args) => check::run(args),
         Verb::Explain(args) => explain::run(args),
+        Verb::Keygen(args) => keygen::run(args),
+        Verb::Sign(args) => sign::run(args),
+        Verb::Verify(args) => verify::run(context, args),
+        Verb::Trust(verb) => trust::run(context, verb),
         Verb::Apply(args) => apply::run(context, args),
         Verb::Remove(args) => remove::run(context, args),
         Verb::List => list::run(context),
@@ -100,12 +113,29 @@ fn act(cli: &Cli, output: &Output, context: &Context) -> anyhow::Result<Answer> 
     }
 }
 
+/// What asks no kernel needs no place in it either.
+const fn stays_where_it_is(verb: &Verb) -> bool {
+    matches!(
+        verb,
+        Verb::Check(_)
+            | Verb::Explain(_)
+            | Verb::Config(_)
+            | Verb::Keygen(_)
+            | Verb::Sign(_)
+            | Verb::Verify(_)
+            | Verb::Probe(_)
+    )
+}
+
 /// What looks, or takes something back, must not wait for somebody to mend a file.
 const fn goes_on_with_faults(verb: &Verb) -> bool {
     matches!(
         verb,
         Verb::Check(_)
             | Verb::Explain(_)
+            | Verb::Keygen(_)
+            | Verb::Sign(_)
+            | Verb::Verify(_)
             | Verb::List
             | Verb::Status
             | Verb::Health(_)

@@ -8,10 +8,15 @@ use std::{
 };
 
 use aegis_policy::{Diagnostic, Policy, Severity, Source, limits, parse};
+use aegis_trust::Kind;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use crate::{apply::Verified, failure::Refusal};
+use crate::{
+    context::Context,
+    failure::Refusal,
+    trust::{Candidate, Installed, SignedPolicy, TrustStore, UnsignedPolicy, keys},
+};
 
 /// One file, read and understood as far as it can be.
 #[derive(Debug)]
@@ -60,44 +65,127 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<Read>> {
     if !metadata.is_dir() {
         return Ok(vec![read_one(path)?]);
     }
-    let mut files = Vec::new();
-    for entry in fs::read_dir(path).with_context(failed)? {
-        let file = entry.with_context(failed)?.path();
-        if file.extension().is_some_and(|extension| extension == "toml") {
-            files.push(file);
-        }
-    }
+    let files = listed(path, "toml")?;
     if files.is_empty() {
         let message = format!("there is no *.toml in {}", path.display());
         return Err(Refusal::new("NO_POLICY_FILE", message).into());
     }
-    files.sort();
     files.iter().map(|file| read_one(file)).collect()
 }
 
-/// The policies of files without errors; warnings are handed back to be told.
-pub(crate) fn verify(path: &Path) -> anyhow::Result<(Vec<Verified>, Vec<String>)> {
+/// The policies of a file or a directory, none of which has an error.
+pub(crate) fn policies(path: &Path) -> anyhow::Result<Vec<(Policy, String)>> {
     let read = read(path)?;
-    let mut rendered: Vec<String> = read.iter().flat_map(Read::rendered).collect();
-    let mut verified: Vec<Verified> = Vec::new();
-    let mut errors = 0;
-    for Read { path, text, policy, .. } in read {
-        let Some(policy) = policy else {
-            errors += 1;
-            continue;
-        };
-        if verified.iter().any(|other| other.policy.name == policy.name) {
-            let name = &policy.name;
-            rendered.push(format!("{}: another file has a policy {name} as well", path.display()));
-            errors += 1;
+    if read.iter().any(|read| read.policy.is_none()) {
+        let rendered = read.iter().flat_map(Read::rendered).collect();
+        let message = format!("{} has errors", path.display());
+        return Err(Refusal::new("BAD_POLICY", message).details(rendered).into());
+    }
+    Ok(read.into_iter().filter_map(|read| Some((read.policy?, read.text))).collect())
+}
+
+/// What may be applied of a bundle or a policy file, or of those in a directory; warnings are handed
+/// back to be told.
+pub(crate) fn candidates(
+    context: &Context,
+    path: &Path,
+    allow_unsigned: bool,
+) -> anyhow::Result<(Vec<Candidate>, Vec<String>)> {
+    let installed = TrustStore::new(context).installed()?;
+    let (bundles, texts) = sort(path)?;
+    let mut candidates: Vec<Candidate> = Vec::new();
+    let mut warnings = Vec::new();
+    for file in bundles {
+        let envelope = keys::envelope(Kind::Bundle, &file)?;
+        let name = file.to_string_lossy();
+        let signed = SignedPolicy::verify(installed.root()?, &envelope, &name)?;
+        let text = &signed.bundle().content().text;
+        let (_, diagnostics) = parse(Source { name: &name, text });
+        let source = Source { name: &name, text };
+        warnings.extend(diagnostics.iter().map(|diagnostic| diagnostic.render(source, false)));
+        add(&mut candidates, Candidate::Signed(Box::new(signed)), &file)?;
+    }
+    let read = texts.iter().map(|file| read_one(file)).collect::<anyhow::Result<Vec<_>>>()?;
+    let known = |read: &Read| {
+        let policy = read.policy.as_ref();
+        policy.is_some_and(|policy| {
+            candidates.iter().any(|candidate| candidate.policy().name == policy.name)
+        })
+    };
+    // The text beside a bundle is where that was made from.
+    let unsigned: Vec<Read> = match allow_unsigned {
+        true => read,
+        false => read.into_iter().filter(|read| !known(read)).collect(),
+    };
+    let Some(first) = unsigned.first() else { return Ok((candidates, warnings)) };
+    if !allow_unsigned {
+        return Err(not_signed(&first.path, &installed).into());
+    }
+    let permission = TrustStore::unsigned(&installed, context.config.allow_unsigned)?;
+    warnings.extend(unsigned.iter().flat_map(Read::rendered));
+    if unsigned.iter().any(|read| read.policy.is_none()) {
+        let message = format!("{} has errors; nothing was changed", path.display());
+        return Err(Refusal::new("BAD_POLICY", message).details(warnings).into());
+    }
+    for Read { path, text, policy, .. } in unsigned {
+        let Some(policy) = policy else { continue };
+        let unsigned = UnsignedPolicy::nobody_signed(&permission, policy, text);
+        add(&mut candidates, Candidate::Unsigned(unsigned), &path)?;
+    }
+    Ok((candidates, warnings))
+}
+
+fn add(candidates: &mut Vec<Candidate>, new: Candidate, file: &Path) -> Result<(), Refusal> {
+    let name = &new.policy().name;
+    if candidates.iter().any(|candidate| candidate.policy().name == *name) {
+        let line = format!("{}: another file has a policy {name} as well", file.display());
+        let message = format!("policy {name} is there twice; nothing was changed");
+        return Err(Refusal::new("BAD_POLICY", message).details(vec![line]));
+    }
+    candidates.push(new);
+    Ok(())
+}
+
+fn not_signed(file: &Path, installed: &Installed) -> Refusal {
+    let message = format!("{} is not signed; nothing was changed", file.display());
+    let hint = match installed {
+        Installed::None => {
+            "--allow-unsigned applies what nobody signed; docs/trust.md shows the way to signatures"
         }
-        verified.push(Verified { policy, text });
+        _ => "`aegisbpf sign FILE --key K --expires 90d -o FILE.bundle`, then apply that",
+    };
+    Refusal::new("UNSIGNED", message).hint(hint)
+}
+
+/// The bundles and the texts that a path stands for.
+fn sort(path: &Path) -> anyhow::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let failed = || format!("failed to read {}", path.display());
+    if fs::metadata(path).with_context(failed)?.is_dir() {
+        let (bundles, texts) = (listed(path, "bundle")?, listed(path, "toml")?);
+        if bundles.is_empty() && texts.is_empty() {
+            let message = format!("there is no *.bundle and no *.toml in {}", path.display());
+            return Err(Refusal::new("NO_POLICY_FILE", message).into());
+        }
+        return Ok((bundles, texts));
     }
-    if errors == 0 {
-        return Ok((verified, rendered));
+    let file = vec![path.to_owned()];
+    // A policy can be large; what it begins with is enough.
+    let begins = keys::read(path, 64)?;
+    Ok(if keys::is_envelope(&begins) { (file, Vec::new()) } else { (Vec::new(), file) })
+}
+
+/// The files in a directory whose names end so, by name.
+fn listed(directory: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let failed = || format!("failed to read {}", directory.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).with_context(failed)? {
+        let file = entry.with_context(failed)?.path();
+        if file.extension().is_some_and(|found| found == extension) {
+            files.push(file);
+        }
     }
-    let message = format!("{} has errors; nothing was changed", path.display());
-    Err(Refusal::new("BAD_POLICY", message).details(rendered).into())
+    files.sort();
+    Ok(files)
 }
 
 fn read_one(path: &Path) -> anyhow::Result<Read> {

@@ -38,6 +38,7 @@ pub(super) fn json(view: &View) -> anyhow::Result<Value> {
         "hooks": view.hooks.iter().map(hook).collect::<Vec<_>>(),
         "unreadable": view.unreadable,
         "moved": view.moved,
+        "trust": view.trust.as_ref().map(crate::trust::Summary::json),
         "warnings": view.warnings,
         "proof": view.proof,
         "counters": counters(view)?,
@@ -71,8 +72,11 @@ pub(super) fn text(view: &View) -> anyhow::Result<String> {
     for (policy, mode) in texts.into_iter().flat_map(|(stored, _)| stored.set.iter()) {
         let rules = plural(policy.rules.len(), "rule");
         let (name, version, mode) = (&policy.name, policy.version, mode.name());
-        lines.push(format!("  policy    {name} version {version}, mode {mode}, {rules}"));
+        let signed = texts.and_then(|(stored, _)| stored.signatures.get(name));
+        let signed = report::signed_by(signed);
+        lines.push(format!("  policy    {name} version {version}, mode {mode}, {rules}, {signed}"));
     }
+    lines.extend(view.trust.iter().map(|trust| format!("  trust     {}", trust.line())));
     for (hook, error) in &view.hooks {
         let state = error.as_deref().unwrap_or("attached");
         lines.push(format!("  hook      {hook}: {state}"));

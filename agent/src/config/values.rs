@@ -86,15 +86,36 @@ impl Setting for Rollout {
     }
 }
 
-impl Setting for bool {
-    const TAKES: &'static str = "`true` or `false`";
+/// When policies that nobody signed may be applied, by those who ask for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AllowUnsigned {
+    /// Until a trust root is installed.
+    UntilRoot,
+    /// Afterwards as well.
+    Always,
+    /// Not even before.
+    Never,
+}
+
+impl Setting for AllowUnsigned {
+    const TAKES: &'static str = "`\"until-root\"`, `\"always\"` or `\"never\"`";
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|wrong| format!("it is true or false, without quotes: {wrong}"))
+        match text {
+            "until-root" => Ok(Self::UntilRoot),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => Err("it is until-root, always or never".to_owned()),
+        }
     }
 
     fn written(&self) -> String {
-        self.to_string()
+        match self {
+            Self::UntilRoot => "until-root",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+        .to_owned()
     }
 }
 

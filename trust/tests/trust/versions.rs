@@ -220,6 +220,32 @@ fn what_was_begun_counts_unless_it_was_not_put_in_force() {
 }
 
 #[test]
+fn what_nobody_signed_goes_no_lower_than_what_somebody_did() {
+    let mut node = Node::new(&root());
+    let policy = bundle("web", 3).policy_digest();
+    let admit = |node: &Node, version, policy| {
+        node.floors.admit_unsigned("web", version, policy).map_err(|error| error.code())
+    };
+    assert_eq!(admit(&node, 1, policy), Ok(()));
+    node.apply(&bundle("web", 3)).unwrap();
+    assert_eq!(admit(&node, 2, policy), Err("VERSION_LOWER"));
+    assert_eq!(admit(&node, 3, policy), Ok(()));
+    assert_eq!(admit(&node, 3, OTHER), Err("VERSION_REUSED"));
+    assert_eq!(admit(&node, 4, OTHER), Ok(()));
+}
+
+#[test]
+fn floors_that_are_lost_begin_at_what_is_in_force() {
+    let mut node = Node::new(&root());
+    node.apply(&bundle("web", 9)).unwrap();
+    node.floors.begin_at("web", 3);
+    node.floors.begin_at("base", 3);
+    assert_eq!(node.admit(&bundle("web", 8)), Err("VERSION_LOWER"), "what is known stays");
+    assert_eq!(node.admit(&bundle("base", 2)), Err("VERSION_LOWER"));
+    assert_eq!(node.admit(&bundle("base", 3)), Ok(Admission::New));
+}
+
+#[test]
 fn a_bundle_is_judged_by_the_root_that_verified_it() {
     let root = in_force(&root());
     let envelope = signed(bundle("web", 1).envelope().unwrap(), &[1]);
