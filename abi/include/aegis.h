@@ -42,6 +42,8 @@ enum aegis_limit {
 	AEGIS_BYSTANDERS = 1024,
 	/* Rows of the cache cgroup id -> scope. */
 	AEGIS_CGROUP_CACHE = 16384,
+	/* Late rows of one generation. */
+	AEGIS_LATE_ROWS = 16384,
 	/* Bytes of the paths in an event, and room for one name more. */
 	AEGIS_EVENT_PATH = 1024,
 	AEGIS_EVENT_EXE = 256,
@@ -78,6 +80,10 @@ struct aegis_inode_key {
 enum aegis_row_flag {
 	/* The label holds for everything beneath as well. */
 	AEGIS_ROW_DIRECTORY = 1,
+	/* An `except` ends here: whoever may, puts things here so that they are free. */
+	AEGIS_ROW_EXCEPT = 2,
+	/* A symbolic link stood here: this name's row holds for what takes the link's place. */
+	AEGIS_ROW_LINK = 4,
 };
 
 /* The rule of an answer when the programs themselves could not tell: always a denial. */
@@ -85,9 +91,40 @@ enum aegis_row_flag {
 
 /* What is known of an inode, or of a name in a directory. */
 struct aegis_object_row {
-	aegis_u32 label; /* 0: none of its own */
-	aegis_u32 node;	 /* its place in the tree of paths, if names are bound below it; or 0 */
-	aegis_u32 flags; /* enum aegis_row_flag */
+	aegis_u32 label;   /* 0: none of its own */
+	aegis_u32 node;	   /* its place in the tree of paths, if names are bound below it; or 0 */
+	aegis_u32 flags;   /* enum aegis_row_flag */
+	aegis_u32 beneath; /* label of all rules with an object here or anywhere beneath; or 0 */
+};
+
+/*
+ * What an inode took along from a place that it left, added by the hooks. It counts beside
+ * whatever its new place says.
+ */
+struct aegis_late_row {
+	aegis_u64 labels; /* up to three, of 16 bits each: label, and enum aegis_why << 13 */
+	aegis_u32 node;	  /* its place in the tree of paths, if names are bound below it; or 0 */
+	aegis_u32 flags;  /* enum aegis_row_flag */
+};
+
+/*
+ * What has happened to a generation since it was filled, by slot; counted by the hooks. All zero:
+ * nothing that its rows do not say.
+ */
+struct aegis_marks {
+	/* Late rows as they were added: decisions made across one are made again. */
+	aegis_u32 epoch;
+	aegis_u32 late; /* late rows that are there */
+	aegis_u32 lost; /* late rows for which there was no room */
+	/* Directories of policies that came to places of policies: walks go all the way up. */
+	aegis_u32 directories;
+	/* Mounts that came or went on, beneath or on the way to an object. */
+	aegis_u32 mounts;
+	/* Symbolic links on the way to an object that were replaced, or came. */
+	aegis_u32 links;
+	/* Times that a directory below which names are bound went where it has another name. */
+	aegis_u32 strays;
+	aegis_u32 reserved;
 };
 
 enum aegis_name_kind {
@@ -117,10 +154,10 @@ enum aegis_cgroup_flag {
 	AEGIS_CGROUP_PATTERNS = 1,
 };
 
-/* Row of a filesystem that holds at least one object, by s_dev. */
+/* Row of a filesystem that was there when objects were bound, by s_dev. */
 struct aegis_filesystem_row {
-	aegis_u32 label; /* the union of all rules with an object here: for walks that cannot finish
-			  */
+	aegis_u32 label; /* the union of all rules with an object here, for walks that cannot
+			    finish; 0: no object is here */
 };
 
 /* The answer for one (scope, label): the rule that speaks, or 0, by action and access. */
@@ -230,6 +267,16 @@ struct aegis_control {
 	aegis_u64 log_unlogged; /* what acted and could not be logged, and is not in the log yet */
 };
 
+/*
+ * Where the dentry stands among the arguments of hooks to which the kernel has added one over time.
+ * User space looks into BTF when it loads the programs.
+ */
+struct aegis_arguments {
+	aegis_u32 setattr_dentry;
+	aegis_u32 setxattr_dentry;
+	aegis_u32 removexattr_dentry;
+};
+
 /* What the resolver learns of one inode: the kernel's own answer to a stat. */
 struct aegis_resolved {
 	struct aegis_inode_key key;
@@ -254,6 +301,10 @@ enum aegis_why {
 	AEGIS_WHY_DIRECTORY = 3,  /* a directory above it */
 	AEGIS_WHY_MOUNT = 4,	  /* where its filesystem is mounted */
 	AEGIS_WHY_INCOMPLETE = 5, /* the walk could not finish, so the strictest answer holds */
+	AEGIS_WHY_EXCEPT = 6,	  /* an `except`, which leaves what other rules say */
+	AEGIS_WHY_LATE = 7,	  /* a place that it has left */
+	AEGIS_WHY_REFER = 8,	  /* it would be denied less at the place where it is to go */
+	AEGIS_WHY_WAY = 9,	  /* it is on the way to an object */
 };
 
 /* Why AEGIS_WOULD_DENY is not AEGIS_DENY, if it is not the mode of the policy. */
@@ -305,7 +356,9 @@ static inline aegis_u64 aegis_hash_byte(aegis_u64 hash, aegis_u8 byte)
 
 #ifndef __cplusplus
 _Static_assert(sizeof(struct aegis_inode_key) == 16, "no holes");
-_Static_assert(sizeof(struct aegis_object_row) == 12, "no holes");
+_Static_assert(sizeof(struct aegis_object_row) == 16, "no holes");
+_Static_assert(sizeof(struct aegis_late_row) == 16, "no holes");
+_Static_assert(sizeof(struct aegis_marks) == 32, "no holes");
 _Static_assert(sizeof(struct aegis_name_key) == 16, "no holes");
 _Static_assert(sizeof(struct aegis_cgroup_row) == 12, "no holes");
 _Static_assert(sizeof(struct aegis_verdict) == 36, "no holes");

@@ -15,6 +15,7 @@ pub const AEGIS_SCOPES_MAX: aegis_limit = 4096;
 pub const AEGIS_LABELS_MAX: aegis_limit = 8192;
 pub const AEGIS_BYSTANDERS: aegis_limit = 1024;
 pub const AEGIS_CGROUP_CACHE: aegis_limit = 16384;
+pub const AEGIS_LATE_ROWS: aegis_limit = 16384;
 pub const AEGIS_EVENT_PATH: aegis_limit = 1024;
 pub const AEGIS_EVENT_EXE: aegis_limit = 256;
 pub const AEGIS_EVENT_RING: aegis_limit = 2097152;
@@ -61,6 +62,8 @@ const _: () = {
         [::std::mem::offset_of!(aegis_inode_key, generation) - 12usize];
 };
 pub const AEGIS_ROW_DIRECTORY: aegis_row_flag = 1;
+pub const AEGIS_ROW_EXCEPT: aegis_row_flag = 2;
+pub const AEGIS_ROW_LINK: aegis_row_flag = 4;
 pub type aegis_row_flag = ::std::os::raw::c_uint;
 #[repr(C)]
 #[derive(
@@ -79,10 +82,11 @@ pub struct aegis_object_row {
     pub label: aegis_u32,
     pub node: aegis_u32,
     pub flags: aegis_u32,
+    pub beneath: aegis_u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of aegis_object_row"][::std::mem::size_of::<aegis_object_row>() - 12usize];
+    ["Size of aegis_object_row"][::std::mem::size_of::<aegis_object_row>() - 16usize];
     ["Alignment of aegis_object_row"][::std::mem::align_of::<aegis_object_row>() - 4usize];
     ["Offset of field: aegis_object_row::label"]
         [::std::mem::offset_of!(aegis_object_row, label) - 0usize];
@@ -90,6 +94,75 @@ const _: () = {
         [::std::mem::offset_of!(aegis_object_row, node) - 4usize];
     ["Offset of field: aegis_object_row::flags"]
         [::std::mem::offset_of!(aegis_object_row, flags) - 8usize];
+    ["Offset of field: aegis_object_row::beneath"]
+        [::std::mem::offset_of!(aegis_object_row, beneath) - 12usize];
+};
+#[repr(C)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    zerocopy :: FromBytes,
+    zerocopy :: IntoBytes,
+    zerocopy :: Immutable,
+    zerocopy :: KnownLayout,
+)]
+pub struct aegis_late_row {
+    pub labels: aegis_u64,
+    pub node: aegis_u32,
+    pub flags: aegis_u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of aegis_late_row"][::std::mem::size_of::<aegis_late_row>() - 16usize];
+    ["Alignment of aegis_late_row"][::std::mem::align_of::<aegis_late_row>() - 8usize];
+    ["Offset of field: aegis_late_row::labels"]
+        [::std::mem::offset_of!(aegis_late_row, labels) - 0usize];
+    ["Offset of field: aegis_late_row::node"]
+        [::std::mem::offset_of!(aegis_late_row, node) - 8usize];
+    ["Offset of field: aegis_late_row::flags"]
+        [::std::mem::offset_of!(aegis_late_row, flags) - 12usize];
+};
+#[repr(C)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    zerocopy :: FromBytes,
+    zerocopy :: IntoBytes,
+    zerocopy :: Immutable,
+    zerocopy :: KnownLayout,
+)]
+pub struct aegis_marks {
+    pub epoch: aegis_u32,
+    pub late: aegis_u32,
+    pub lost: aegis_u32,
+    pub directories: aegis_u32,
+    pub mounts: aegis_u32,
+    pub links: aegis_u32,
+    pub strays: aegis_u32,
+    pub reserved: aegis_u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of aegis_marks"][::std::mem::size_of::<aegis_marks>() - 32usize];
+    ["Alignment of aegis_marks"][::std::mem::align_of::<aegis_marks>() - 4usize];
+    ["Offset of field: aegis_marks::epoch"][::std::mem::offset_of!(aegis_marks, epoch) - 0usize];
+    ["Offset of field: aegis_marks::late"][::std::mem::offset_of!(aegis_marks, late) - 4usize];
+    ["Offset of field: aegis_marks::lost"][::std::mem::offset_of!(aegis_marks, lost) - 8usize];
+    ["Offset of field: aegis_marks::directories"]
+        [::std::mem::offset_of!(aegis_marks, directories) - 12usize];
+    ["Offset of field: aegis_marks::mounts"][::std::mem::offset_of!(aegis_marks, mounts) - 16usize];
+    ["Offset of field: aegis_marks::links"][::std::mem::offset_of!(aegis_marks, links) - 20usize];
+    ["Offset of field: aegis_marks::strays"][::std::mem::offset_of!(aegis_marks, strays) - 24usize];
+    ["Offset of field: aegis_marks::reserved"]
+        [::std::mem::offset_of!(aegis_marks, reserved) - 28usize];
 };
 pub const AEGIS_NAME: aegis_name_kind = 0;
 pub const AEGIS_PREFIX: aegis_name_kind = 1;
@@ -463,6 +536,35 @@ const _: () = {
     zerocopy :: Immutable,
     zerocopy :: KnownLayout,
 )]
+pub struct aegis_arguments {
+    pub setattr_dentry: aegis_u32,
+    pub setxattr_dentry: aegis_u32,
+    pub removexattr_dentry: aegis_u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of aegis_arguments"][::std::mem::size_of::<aegis_arguments>() - 12usize];
+    ["Alignment of aegis_arguments"][::std::mem::align_of::<aegis_arguments>() - 4usize];
+    ["Offset of field: aegis_arguments::setattr_dentry"]
+        [::std::mem::offset_of!(aegis_arguments, setattr_dentry) - 0usize];
+    ["Offset of field: aegis_arguments::setxattr_dentry"]
+        [::std::mem::offset_of!(aegis_arguments, setxattr_dentry) - 4usize];
+    ["Offset of field: aegis_arguments::removexattr_dentry"]
+        [::std::mem::offset_of!(aegis_arguments, removexattr_dentry) - 8usize];
+};
+#[repr(C)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    zerocopy :: FromBytes,
+    zerocopy :: IntoBytes,
+    zerocopy :: Immutable,
+    zerocopy :: KnownLayout,
+)]
 pub struct aegis_resolved {
     pub key: aegis_inode_key,
     pub magic: aegis_u64,
@@ -521,6 +623,10 @@ pub const AEGIS_WHY_NAME: aegis_why = 2;
 pub const AEGIS_WHY_DIRECTORY: aegis_why = 3;
 pub const AEGIS_WHY_MOUNT: aegis_why = 4;
 pub const AEGIS_WHY_INCOMPLETE: aegis_why = 5;
+pub const AEGIS_WHY_EXCEPT: aegis_why = 6;
+pub const AEGIS_WHY_LATE: aegis_why = 7;
+pub const AEGIS_WHY_REFER: aegis_why = 8;
+pub const AEGIS_WHY_WAY: aegis_why = 9;
 pub type aegis_why = ::std::os::raw::c_uint;
 pub const AEGIS_SPARED_BY_NOTHING: aegis_spared = 0;
 pub const AEGIS_SPARED_BY_EMERGENCY: aegis_spared = 1;

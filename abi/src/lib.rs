@@ -22,8 +22,9 @@ mod switches;
 pub use event::{BadEvent, Event};
 pub use generated::{
     aegis_cgroup_row as CgroupRow, aegis_count as Count, aegis_count_key as CountKey,
-    aegis_filesystem_row as FilesystemRow, aegis_inode_key as InodeKey, aegis_name_key as NameKey,
-    aegis_object_row as ObjectRow, aegis_resolved as Resolved, aegis_verdict as Verdict,
+    aegis_filesystem_row as FilesystemRow, aegis_inode_key as InodeKey, aegis_late_row as LateRow,
+    aegis_marks as Marks, aegis_name_key as NameKey, aegis_object_row as ObjectRow,
+    aegis_resolved as Resolved, aegis_verdict as Verdict,
 };
 pub use hash::{hash_cgroup_name, hash_cgroup_suffix, hash_name};
 pub use rows::Rows;

@@ -186,6 +186,10 @@ impl Host for Remembering<'_> {
         Ok(found)
     }
 
+    fn filesystems(&mut self) -> Result<Vec<u32>, HostError> {
+        self.host.filesystems()
+    }
+
     fn mounts(&mut self) -> Result<Vec<Vec<u8>>, HostError> {
         Ok(self.mounts.clone())
     }
@@ -300,6 +304,10 @@ mod tests {
         fn look(&mut self, path: &[u8]) -> Result<Found, HostError> {
             self.asked += 1;
             Ok(self.found.get(path).cloned().unwrap_or(Found::Absent))
+        }
+
+        fn filesystems(&mut self) -> Result<Vec<u32>, HostError> {
+            Ok(Vec::new())
         }
 
         fn mounts(&mut self) -> Result<Vec<Vec<u8>>, HostError> {

@@ -25,7 +25,7 @@ pub(crate) struct Cli {
     /// The bpffs in which the directory `aegisbpf` holds our pins [default: /sys/fs/bpf]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) bpffs: Option<PathBuf>,
-    /// How long to wait until all paths of policies are looked at, as 90s or 2m [default: 60s to apply
+    /// How long to wait for an answer about one path of a policy, as 90s or 2m [default: 60s to apply
     /// and remove, 5s to look only]
     #[arg(long, global = true, value_name = "TIME", value_parser = patience)]
     pub(crate) resolve_within: Option<Duration>,

@@ -53,7 +53,7 @@ pub(crate) struct NoAnswer {
 }
 
 impl ThisHost {
-    /// Starts the child; it and all that it is asked may take this long together.
+    /// Starts the child. Each answer may take this long: many objects on a busy machine are no hang.
     pub(crate) fn new(patience: Duration) -> anyhow::Result<Self> {
         if let Some(path) = still_stuck() {
             return Err(NoAnswer { path, patience: Duration::ZERO }.into());
@@ -99,6 +99,7 @@ impl ThisHost {
             return Err(hung.clone().into());
         }
         self.resolver.forget();
+        self.deadline = Instant::now() + self.patience;
         let mut line = serde_json::to_vec(question)?;
         line.push(b'\n');
         // The child reads a question before it looks, and is asked one at a time: this cannot wait.
@@ -180,6 +181,11 @@ impl Host for ThisHost {
     fn linked(&mut self, directory: &[u8]) -> Result<Vec<Vec<u8>>, HostError> {
         self.try_linked(directory).map_err(HostError)
     }
+
+    fn filesystems(&mut self) -> Result<Vec<u32>, HostError> {
+        let mounts = mounts().map_err(|error| HostError(Box::new(error)))?;
+        Ok(mounts.into_iter().map(|mount| mount.device).collect())
+    }
 }
 
 impl Drop for ThisHost {
@@ -232,6 +238,8 @@ struct Mounted {
     path: Vec<u8>,
     /// What mount(8) calls the filesystem.
     kind: Vec<u8>,
+    /// `s_dev`, as the kernel itself has it: on btrfs and overlayfs as well.
+    device: u32,
 }
 
 fn mounts() -> std::io::Result<Vec<Mounted>> {
@@ -241,12 +249,15 @@ fn mounts() -> std::io::Result<Vec<Mounted>> {
         .collect())
 }
 
-/// The fifth field of a line of mountinfo, and the first after the dash.
+/// The third and the fifth field of a line of mountinfo, and the first after the dash.
 fn mounted(line: &[u8]) -> Option<Mounted> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let path = unescape(fields.nth(4)?);
+    let device = std::str::from_utf8(fields.nth(2)?).ok()?;
+    let (major, minor) = device.split_once(':')?;
+    let path = unescape(fields.nth(1)?);
     let kind = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or_default();
-    Some(Mounted { path, kind: kind.to_vec() })
+    let device = major.parse::<u32>().ok()? << 20 | minor.parse::<u32>().ok()?;
+    Some(Mounted { path, kind: kind.to_vec(), device })
 }
 
 fn is_beneath(path: &[u8], top: &[u8]) -> bool {
@@ -308,12 +319,9 @@ mod tests {
 
     #[test]
     fn a_mount_point_is_read_as_it_is_named() {
-        let line = b"23 22 0:6 / /a\\040b\\134c rw shared:1 - tmpfs t rw";
-        let mount = mounted(line).unwrap();
-        assert_eq!(
-            (mount.path.as_slice(), mount.kind.as_slice()),
-            (&b"/a b\\c"[..], &b"tmpfs"[..])
-        );
+        let line = b"23 22 259:6 / /a\\040b\\134c rw shared:1 - tmpfs t rw";
+        let (path, kind) = (b"/a b\\c".to_vec(), b"tmpfs".to_vec());
+        assert_eq!(mounted(line), Some(Mounted { path, kind, device: 259 << 20 | 6 }));
         assert_eq!(mounted(b""), None);
     }
 

@@ -77,6 +77,8 @@ pub fn cgroup2_mount() -> Option<PathBuf> {
             let (_, place, kind) = (fields.next()?, fields.next()?, fields.next()?);
             (kind == "cgroup2").then(|| PathBuf::from(place))
         })
+        // One that something else is mounted over is listed as well.
+        .filter(|place| is_filesystem(place, CGROUP2_MAGIC))
         .min_by_key(|place| place.components().count())
 }
 
@@ -109,6 +111,9 @@ fn foreign_namespaces() -> Vec<&'static str> {
     }
     foreign
 }
+
+/// `CGROUP2_SUPER_MAGIC` of `<linux/magic.h>`.
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
 
 /// `BPF_FS_MAGIC` of `<linux/magic.h>`.
 const BPF_MAGIC: u64 = 0xcafe_4a11;

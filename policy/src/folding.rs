@@ -27,6 +27,8 @@ pub(crate) struct Held {
     pub(crate) own: Option<RuleNumbers>,
     /// Whether that object is a directory with everything beneath.
     pub(crate) directory: bool,
+    /// Whether an `except` ends here.
+    pub(crate) excepted: bool,
     /// What is handed down to everything beneath.
     beneath: Rc<Beneath>,
 }
@@ -91,14 +93,14 @@ impl Held {
 
 fn hold(above: Rc<Beneath>, ending: Option<&Ending>) -> Held {
     let Some(ending) = ending else {
-        return Held { own: None, directory: false, beneath: above };
+        return Held { own: None, directory: false, excepted: false, beneath: above };
     };
     let mut here = Beneath::clone(&above);
     here.rules.extend(&ending.rules);
     here.excepted.extend(&ending.excepted);
     let own = Some(here.held());
     let beneath = if ending.directory { Rc::new(here) } else { above };
-    Held { own, directory: ending.directory, beneath }
+    Held { own, directory: ending.directory, excepted: !ending.excepted.is_empty(), beneath }
 }
 
 impl Beneath {
@@ -129,6 +131,11 @@ impl Labels {
         let number = u32::try_from(self.sets.len()).map_err(|_large| TooManyLabels)?;
         self.numbers.insert(rules, number);
         Ok(number)
+    }
+
+    /// The label of a set of rules, if it has one.
+    pub(crate) fn known(&self, rules: &RuleNumbers) -> Option<u32> {
+        self.numbers.get(rules).copied()
     }
 
     /// All labels: what stands first is label 1.

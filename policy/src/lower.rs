@@ -15,6 +15,7 @@ use crate::{
     cgroups::{StepKey, Target},
     folding::{Folding, Labels, TooManyLabels},
     limits,
+    places::Seen,
     same::{Lineages, Same},
 };
 
@@ -26,13 +27,17 @@ pub fn lower(ruleset: &Ruleset, places: &Places, seed: u64) -> Result<Rows, Lowe
     let same = Same::new(places);
     let folding = Folding::new(places);
     let lineages = Lineages::new(places, &same, &folding);
-    let mut lowering =
-        Lowering { ruleset, places, seed, same, folding, lineages, labels: Labels::default() };
+    let labels = Labels::default();
+    let beneath = beneath(places, &same);
+    let mut lowering = Lowering { ruleset, places, seed, same, folding, lineages, beneath, labels };
     let names = lowering.names()?;
     let objects = lowering.objects()?;
     let filesystems = lowering.filesystems()?;
     let every_rule = ruleset.rules().iter().map(|rule| rule.number).collect();
     let unknown_label = lowering.labels.number(every_rule)?;
+    // Last, since these may be coarse where labels run short.
+    let names = lowering.rows(names, unknown_label);
+    let objects = lowering.rows(objects, unknown_label);
     let cgroups = lowering.cgroups()?;
     let verdicts = lowering.verdicts()?;
     let counts = counts(&verdicts, lowering.labels.count());
@@ -104,6 +109,8 @@ struct Lowering<'a> {
     same: Same,
     folding: Folding,
     lineages: Lineages,
+    /// All rules with an object at a node or anywhere beneath it, by first node.
+    beneath: HashMap<usize, BTreeSet<u32>>,
     labels: Labels,
 }
 
@@ -113,7 +120,11 @@ struct Draft {
     rules: Option<BTreeSet<u32>>,
     node: u32,
     flags: u32,
+    beneath: BTreeSet<u32>,
 }
+
+/// A row whose label is known, and the rules at it and beneath.
+type Drafted<K> = (K, ObjectRow, BTreeSet<u32>);
 
 impl Draft {
     fn add(&mut self, rules: &[u32], directory: bool) {
@@ -126,11 +137,14 @@ impl Draft {
 
 impl Lowering<'_> {
     /// One row for each name on the way to an object, and for the object's own.
-    fn names(&mut self) -> Result<Vec<(NameKey, ObjectRow)>, LowerError> {
+    fn names(&mut self) -> Result<Vec<Drafted<NameKey>>, LowerError> {
         let mut drafts: BTreeMap<(u32, &[u8]), Draft> = BTreeMap::new();
         for (number, node) in self.places.nodes.iter().enumerate().skip(1) {
             let draft = drafts.entry((self.same.number(node.parent), &node.name)).or_default();
             self.add(draft, number);
+            if matches!(node.seen, Seen::Link(_)) {
+                draft.flags |= generated::AEGIS_ROW_LINK;
+            }
         }
         let mut rows = Vec::with_capacity(drafts.len());
         let mut keys = HashSet::with_capacity(drafts.len());
@@ -139,13 +153,15 @@ impl Lowering<'_> {
             if !keys.insert((node, hash)) {
                 return Err(LowerError::Collision);
             }
-            rows.push((NameKey { node, kind: generated::AEGIS_NAME, hash }, self.row(draft)?));
+            let key = NameKey { node, kind: generated::AEGIS_NAME, hash };
+            let (row, beneath) = self.row(draft)?;
+            rows.push((key, row, beneath));
         }
         Ok(rows)
     }
 
     /// One row for each inode that is an object, or a directory on the way to one.
-    fn objects(&mut self) -> Result<Vec<(InodeKey, ObjectRow)>, LowerError> {
+    fn objects(&mut self) -> Result<Vec<Drafted<InodeKey>>, LowerError> {
         let mut drafts: BTreeMap<Order, Draft> = BTreeMap::new();
         for number in 0..self.places.nodes.len() {
             if let Some(component) = self.places.by_inode(number) {
@@ -159,6 +175,7 @@ impl Lowering<'_> {
             }
             let rules = self.folding.beneath(self.places, path);
             let draft = drafts.entry(Order::of(component.key)).or_default();
+            draft.beneath.extend(&rules);
             draft.add(&rules, component.kind == Kind::Directory);
         }
         // What has another name is what its names beneath a directory say, by whichever it is opened.
@@ -172,7 +189,8 @@ impl Lowering<'_> {
         let mut rows = Vec::with_capacity(drafts.len());
         for (order, draft) in drafts {
             if draft.rules.is_some() || draft.node != 0 {
-                rows.push((order.key(), self.row(draft)?));
+                let (row, beneath) = self.row(draft)?;
+                rows.push((order.key(), row, beneath));
             }
         }
         Ok(rows)
@@ -187,15 +205,42 @@ impl Lowering<'_> {
         {
             draft.add(own, held.directory);
             draft.rules.get_or_insert_default().extend(self.lineages.of(&self.same, number));
+            if held.excepted {
+                draft.flags |= generated::AEGIS_ROW_EXCEPT;
+            }
+        }
+        if let Some(beneath) = self.beneath.get(&self.same.first(number)) {
+            draft.beneath.extend(beneath);
         }
     }
 
-    fn row(&mut self, draft: Draft) -> Result<ObjectRow, LowerError> {
+    fn row(&mut self, draft: Draft) -> Result<(ObjectRow, BTreeSet<u32>), LowerError> {
         let label = match draft.rules {
             Some(rules) => self.labels.number(rules.into_iter().collect())?,
             None => 0,
         };
-        Ok(ObjectRow { label, node: draft.node, flags: draft.flags })
+        let row = ObjectRow { label, node: draft.node, flags: draft.flags, beneath: 0 };
+        Ok((row, draft.beneath))
+    }
+
+    /// Rows with what is beneath them: their own label for it, or that of every rule.
+    fn rows<K>(&mut self, drafted: Vec<Drafted<K>>, every: u32) -> Vec<(K, ObjectRow)> {
+        let limit = limits::VERDICTS / self.ruleset.cgroups.scopes.len().max(1);
+        let number = |labels: &mut Labels, rules: BTreeSet<u32>| {
+            let rules: Vec<u32> = rules.into_iter().collect();
+            let known = labels.known(&rules);
+            if known.is_some() || labels.count() < limit {
+                return known.or_else(|| labels.number(rules).ok()).unwrap_or(every);
+            }
+            every
+        };
+        let rows = drafted.into_iter().map(|(key, mut row, beneath)| {
+            if !beneath.is_empty() {
+                row.beneath = number(&mut self.labels, beneath);
+            }
+            (key, row)
+        });
+        rows.collect()
     }
 
     /// For each filesystem on the way to an object, from `/` on, all rules with an object there or
@@ -218,7 +263,11 @@ impl Lowering<'_> {
             let beneath = self.folding.beneath(self.places, path);
             rules.entry(component.key.dev).or_default().extend(beneath);
         }
-        let mut rows = Vec::with_capacity(rules.len());
+        let here = |dev: &u32| !rules.contains_key(dev);
+        let others: BTreeSet<u32> = self.places.filesystems.iter().copied().filter(here).collect();
+        let mut rows: Vec<_> =
+            others.into_iter().map(|dev| (dev, FilesystemRow { label: 0 })).collect();
+        rows.reserve(rules.len());
         for (dev, rules) in rules {
             let label = self.labels.number(rules.into_iter().collect())?;
             rows.push((dev, FilesystemRow { label }));
@@ -297,6 +346,19 @@ impl Lowering<'_> {
         };
         self.ruleset.rules().iter().map(scopes_of).collect()
     }
+}
+
+/// The rules with an object at each node or beneath it, by first node.
+fn beneath(places: &Places, same: &Same) -> HashMap<usize, BTreeSet<u32>> {
+    let mut rules: HashMap<usize, BTreeSet<u32>> = HashMap::new();
+    for place in places.iter().filter(|place| !place.rules.is_empty()) {
+        for node in &place.nodes {
+            for above in places.nodes_up(*node) {
+                rules.entry(same.first(above)).or_default().extend(&place.rules);
+            }
+        }
+    }
+    rules
 }
 
 /// Every (rule, scope) that some verdict names, and for each scope the rule of what cannot be told.

@@ -382,6 +382,10 @@ impl Host for World {
         Ok(Found::There(Component { key, kind, case_insensitive: false, magic }))
     }
 
+    fn filesystems(&mut self) -> Result<Vec<u32>, HostError> {
+        Ok(self.inodes.iter().map(|inode| inode.dev).collect())
+    }
+
     fn mounts(&mut self) -> Result<Vec<Vec<u8>>, HostError> {
         Ok(self.mounts.values().map(|mount| mount.path.clone()).collect())
     }

@@ -18,6 +18,8 @@ pub struct Places {
     pub(crate) mounts: Vec<(Vec<u8>, Component)>,
     /// Files with several links beneath directory objects, by each path there.
     pub(crate) linked: Vec<(Vec<u8>, Component)>,
+    /// Every filesystem that was there, by `s_dev`.
+    pub(crate) filesystems: Vec<u32>,
 }
 
 /// One name on the way to an object.
@@ -137,6 +139,7 @@ impl Places {
             objects: objects.into_iter().map(place).collect(),
             mounts: Vec::new(),
             linked: Vec::new(),
+            filesystems: Vec::new(),
         }
     }
 
@@ -206,11 +209,15 @@ impl Places {
         self.component(at).filter(|component| at == ROOT || !component.is_ambiguous())
     }
 
+    /// A node and each above it, `/` last.
+    pub(crate) fn nodes_up(&self, node: usize) -> impl Iterator<Item = usize> {
+        let above = |at: &usize| self.nodes.get(*at).map(|node| node.parent);
+        std::iter::successors(Some(node), move |at| above(at).filter(|_| *at != ROOT))
+    }
+
     /// What stands at a node and at each above it, as far as it is there, the innermost first.
     pub(crate) fn way_up(&self, node: usize) -> impl Iterator<Item = &Component> {
-        let above = |at: &usize| self.nodes.get(*at).map(|node| node.parent);
-        let nodes = std::iter::successors(Some(node), move |at| above(at).filter(|_| *at != ROOT));
-        nodes.filter_map(|at| self.component(at))
+        self.nodes_up(node).filter_map(|at| self.component(at))
     }
 
     /// What stands at a node, or at the nearest above it that is there.

@@ -39,6 +39,13 @@ pub trait Host {
     /// # Errors
     /// If that cannot be told.
     fn linked(&mut self, directory: &[u8]) -> Result<Vec<Vec<u8>>, HostError>;
+
+    /// Every filesystem that is mounted somewhere, by `super_block.s_dev`, without asking any of them;
+    /// in any order, and twice does not matter.
+    ///
+    /// # Errors
+    /// If that cannot be told.
+    fn filesystems(&mut self) -> Result<Vec<u32>, HostError>;
 }
 
 /// Why a host could not answer.
@@ -112,6 +119,10 @@ pub fn resolve(ruleset: &Ruleset, host: &mut dyn Host) -> Result<Places, Vec<Obj
         && let Err(error) = resolver.linked()
     {
         errors.push(error);
+    }
+    match resolver.host.filesystems() {
+        Ok(filesystems) => resolver.places.filesystems = filesystems,
+        Err(error) => errors.push(ObjectError::host(b"/", error)),
     }
     if errors.is_empty() { Ok(resolver.places) } else { Err(errors) }
 }

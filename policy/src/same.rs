@@ -60,7 +60,8 @@ impl Same {
         same
     }
 
-    fn first(&self, mut node: usize) -> usize {
+    /// The first of the nodes that are the same.
+    pub(crate) fn first(&self, mut node: usize) -> usize {
         while let Some(first) = self.first.get(node).filter(|first| **first != node) {
             node = *first;
         }
