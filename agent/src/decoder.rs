@@ -10,8 +10,9 @@ use std::{
 use aegis_abi::{
     Action, Event,
     generated::{
-        AEGIS_RULE_UNKNOWN, AEGIS_WHY_DIRECTORY, AEGIS_WHY_INCOMPLETE, AEGIS_WHY_INODE,
-        AEGIS_WHY_MOUNT, AEGIS_WHY_NAME,
+        AEGIS_RULE_UNKNOWN, AEGIS_WHY_DIRECTORY, AEGIS_WHY_EXCEPT, AEGIS_WHY_INCOMPLETE,
+        AEGIS_WHY_INODE, AEGIS_WHY_LATE, AEGIS_WHY_MOUNT, AEGIS_WHY_NAME, AEGIS_WHY_REFER,
+        AEGIS_WHY_WAY,
     },
 };
 use aegis_kernel::{Kernel, Slot, probe};
@@ -144,6 +145,10 @@ const fn why(number: u32) -> &'static str {
         AEGIS_WHY_DIRECTORY => "directory",
         AEGIS_WHY_MOUNT => "mount",
         AEGIS_WHY_INCOMPLETE => "incomplete",
+        AEGIS_WHY_EXCEPT => "except",
+        AEGIS_WHY_LATE => "late",
+        AEGIS_WHY_REFER => "refer",
+        AEGIS_WHY_WAY => "on-the-way",
         _ => "unknown",
     }
 }

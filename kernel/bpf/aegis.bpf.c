@@ -27,9 +27,14 @@
 #include "maps.h"
 #include "decide.h"
 #include "subject.h"
+#include "late.h"
 #include "object.h"
 #include "request.h"
 #include "report.h"
+#include "move.h"
+#include "layer.h"
 #include "file.h"
+#include "entry.h"
+#include "mount.h"
 
 char LICENSE[] SEC("license") = "GPL";

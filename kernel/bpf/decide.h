@@ -105,4 +105,18 @@ static inline aegis_u32 aegis_accesses_of_open(int reads, int writes, int execut
 	return wanted ? wanted : 1U << AEGIS_READ | 1U << AEGIS_WRITE;
 }
 
+/* The accesses that a mapping of a file gives. A private one is written to memory alone. */
+static inline aegis_u32 aegis_accesses_of_mapping(int reads, int writes, int executes, int shared)
+{
+	aegis_u32 wanted = 0;
+
+	if (reads)
+		wanted |= 1U << AEGIS_READ;
+	if (writes && shared)
+		wanted |= 1U << AEGIS_WRITE;
+	if (executes)
+		wanted |= 1U << AEGIS_EXEC;
+	return wanted;
+}
+
 #endif

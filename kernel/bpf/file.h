@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Hooks on files.
+ * Hooks on open files.
  *
  * file_open is the one place that open, openat2, creat, open_by_handle_at, /proc/PID/fd, io_uring,
  * execve and its interpreters all pass, after the path is resolved and before any byte is
  * read, written or cut off. Opens with O_PATH do not pass it, and give no access to content.
+ *
+ * mmap_file and file_mprotect decide what a mapping of a file may be used for: running it without
+ * execve, and whatever a descriptor from before was opened for.
  */
 #ifndef AEGIS_FILE_H
 #define AEGIS_FILE_H
@@ -15,64 +18,144 @@ static __always_inline u32 accesses_of_open(const struct file *file)
 				      file->f_flags & __FMODE_EXEC, file->f_flags & O_TRUNC);
 }
 
-static __always_inline void weigh_file(struct request *request, struct file *file)
+/* Numbers are made from the file whenever they are needed: kept, they would fill the stack. */
+static __always_inline u64 dentry_of(struct file *file)
+{
+	return number_of(file->f_path.dentry);
+}
+
+static __always_inline u64 vfsmount_of(struct file *file)
+{
+	return number_of(file->f_path.mnt);
+}
+
+/* What holds for a file where nothing has moved: see weigh_object(). */
+static __always_inline packed_answer weigh_unmoved(u32 slot, u64 asked, struct file *file)
 {
 	struct dentry *dentry = file->f_path.dentry;
 	struct vfsmount *vfsmount = file->f_path.mnt;
 	struct inode *inode = file->f_inode;
-	u32 slot = request->subject.slot;
-	u64 question = question_of(request);
 	u32 strictest = filesystem_label(slot, inode->i_sb->s_dev);
+	found labels;
 
+	if (strictest == UNSEEN)
+		return weigh_unseen(slot, asked, number_of(inode->i_sb), 0);
 	/* A filesystem without any object is not walked at all. */
-	if (strictest) {
-		found labels;
+	if (!strictest)
+		return 0;
+	if (inode == dentry->d_inode)
+		labels = walk_object(slot, dentry, inode, vfsmount->mnt_root);
+	else
+		labels = climb_aliases(slot, number_of(inode));
+	return labels ? weigh_found(slot, asked, labels, strictest, 0) : 0;
+}
 
-		if (inode == dentry->d_inode)
-			labels = walk_object(slot, dentry, inode, vfsmount->mnt_root);
+static __always_inline packed_answer weigh_moved(u32 slot, u64 asked, struct file *file)
+{
+	struct vfsmount *vfsmount = file->f_path.mnt;
+
+	return weigh_object(slot, asked, dentry_of(file), number_of(vfsmount->mnt_root),
+			    number_of(file->f_inode));
+}
+
+/*
+ * The answer about an open file.
+ *
+ * One that allows is void if something has left its place meanwhile: it may have been looked for
+ * by name after it was gone, and among what is gone before it was there. Then all is decided
+ * again; if that happens three times, it cannot be told.
+ *
+ * @fast: worth a second walk in the program
+ */
+static __always_inline int judge_file(const bool fast, struct subject subject, struct file *file,
+				      u32 wanted)
+{
+	volatile struct aegis_marks *mark = &marks[subject.slot & SLOT_MASK];
+	u64 asked = question(subject.scope, wanted);
+	packed_answer answer;
+	u32 epoch;
+
+	for (int i = 0; i < 3; i++) {
+		epoch = mark->epoch;
+		if (fast && !i && !has_moved(subject.slot))
+			answer = weigh_unmoved(subject.slot, asked, file);
 		else
-			labels = climb_aliases(slot, number_of(inode));
-		if (labels)
-			request->answer =
-				weigh_found(slot, question, labels, strictest, request->answer);
-		if (is_denied(request->answer))
-			return;
+			answer = weigh_moved(subject.slot, asked, file);
+		if (!is_denied(answer))
+			answer = weigh_mounts(subject.slot, asked, mount_of(vfsmount_of(file)),
+					      dentry_of(file), answer);
+		if (is_denied(answer) || mark->epoch == epoch)
+			goto decided;
 	}
-	request->answer = weigh_mounts(slot, question, mount_of(number_of(vfsmount)),
-				       number_of(dentry), request->answer);
+	answer = weigh_found(subject.slot, asked, FOUND_INCOMPLETE, unknown_label(subject.slot), 0);
+decided:
+	return conclude(subject, answer, dentry_of(file), vfsmount_of(file),
+			number_of(file->f_inode));
 }
 
 SEC("lsm/file_open")
 int BPF_PROG(aegis_file_open, struct file *file, int ret)
 {
-	struct request request = {.subject = current_subject()};
-	int denied;
+	struct subject subject = current_subject();
 
 	/* Somebody else has refused already. */
 	if (ret)
 		return ret;
 	/* Allowed: outside of every scope, which is to say almost everybody. */
-	if (!request.subject.scope)
+	if (!subject.scope) {
+		note_layer(file);
 		return 0;
+	}
+	return judge_file(/* fast= */ true, subject, file, accesses_of_open(file));
+}
 
-	request.wanted = accesses_of_open(file);
-	weigh_file(&request, file);
-	/* Allowed: no rule speaks. */
-	if (!(u32)request.answer)
+/* What may be done through a mapping of a file. */
+static __always_inline int judge_mapping(struct file *file, u32 wanted)
+{
+	struct subject subject = current_subject();
+
+	/* Allowed: outside of every scope, or a mapping that nobody can use. */
+	if (!subject.scope || !wanted)
 		return 0;
-	take_emergency(&request, /* is_guard= */ false);
-	report(&request, file);
-	/*
-	 * From 6.12 on the verifier wants to see that only 0 and errors are returned: keep the
-	 * compiler from computing -EPERM out of the condition.
-	 */
-	denied = is_denied(request.answer);
-	barrier_var(denied);
-	/* Denied: a rule says so, or it could not be told. */
-	if (denied)
-		return -EPERM;
-	/* Allowed: a rule only watches, its policy is in mode audit, or there is an emergency. */
-	return 0;
+	/* What was opened to be run is mapped to be run, whatever else its pages are for. */
+	if (file->f_flags & __FMODE_EXEC)
+		wanted = 1U << AEGIS_EXEC;
+	return judge_file(/* fast= */ false, subject, file, wanted);
+}
+
+SEC("lsm/mmap_file")
+int BPF_PROG(aegis_mmap_file, struct file *file, unsigned long reqprot, unsigned long prot,
+	     unsigned long flags, int ret)
+{
+	u32 type = flags & MAP_TYPE;
+
+	/* Somebody else has refused already. */
+	if (ret)
+		return ret;
+	/* Allowed: memory of no file. */
+	if (!file)
+		return 0;
+	return judge_mapping(file, aegis_accesses_of_mapping(
+					   prot & PROT_READ, prot & PROT_WRITE, prot & PROT_EXEC,
+					   type == MAP_SHARED || type == MAP_SHARED_VALIDATE));
+}
+
+SEC("lsm/file_mprotect")
+int BPF_PROG(aegis_file_mprotect, struct vm_area_struct *area, unsigned long reqprot,
+	     unsigned long prot, int ret)
+{
+	struct file *file;
+
+	/* Somebody else has refused already. */
+	if (ret)
+		return ret;
+	file = area->vm_file;
+	/* Allowed: memory of no file. */
+	if (!file)
+		return 0;
+	return judge_mapping(file, aegis_accesses_of_mapping(prot & PROT_READ, prot & PROT_WRITE,
+							     prot & PROT_EXEC,
+							     area->vm_flags & VM_SHARED));
 }
 
 #endif

@@ -48,9 +48,38 @@ enum bpf_map_type {
 enum {
 	FMODE_READ = 1 << 0,
 	FMODE_WRITE = 1 << 1,
-	__FMODE_EXEC = 1 << 5, /* in f_flags: this open is for execve or an interpreter */
+	FMODE_NOACCOUNT = 1 << 29, /* opened by the kernel for a file that is counted already */
+	__FMODE_EXEC = 1 << 5,	   /* in f_flags: this open is for execve or an interpreter */
 	O_TRUNC = 00001000,
 	S_CASEFOLD = 1 << 15, /* in i_flags: names in this directory ignore case */
+	S_IFMT = 0170000,
+	S_IFDIR = 0040000,
+	S_IFLNK = 0120000,
+	S_IFREG = 0100000,
+};
+
+/* In s_flags: nobody mounted it but the kernel itself (pipes, sockets, memfd). */
+#define SB_KERNMOUNT (1UL << 22)
+#define SB_NOUSER (1UL << 31)
+
+/* <linux/magic.h>: the kernel makes up what these hold, so nobody moves anything there. */
+enum {
+	PROC_SUPER_MAGIC = 0x9fa0,
+	SYSFS_MAGIC = 0x62656572,
+	CGROUP_SUPER_MAGIC = 0x27e0eb,
+	CGROUP2_SUPER_MAGIC = 0x63677270,
+	DEVPTS_SUPER_MAGIC = 0x1cd1,
+};
+
+/* <uapi/asm-generic/mman-common.h>, <linux/mm.h> */
+enum {
+	PROT_READ = 1,
+	PROT_WRITE = 2,
+	PROT_EXEC = 4,
+	MAP_TYPE = 0xf,
+	MAP_SHARED = 1,
+	MAP_SHARED_VALIDATE = 3,
+	VM_SHARED = 8,
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -65,6 +94,7 @@ struct hlist_head {
 
 struct super_block {
 	u32 s_dev;
+	unsigned long s_flags;
 	unsigned long s_magic;
 	struct dentry *s_root;
 };
@@ -144,6 +174,8 @@ struct cgroup___ancestors {
 	struct cgroup *ancestors[0];
 };
 
+struct cred;
+
 struct css_set {
 	struct cgroup *dfl_cgrp; /* in the cgroup2 hierarchy */
 };
@@ -152,9 +184,29 @@ struct mm_struct {
 	struct file *exe_file;
 };
 
+struct vm_area_struct {
+	unsigned long vm_flags;
+	struct file *vm_file; /* NULL: of no file */
+};
+
+struct user_namespace {
+	int level; /* 0: the initial one */
+};
+
+struct mnt_namespace {
+	struct user_namespace *user_ns;
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+};
+
 struct task_struct {
 	struct css_set *cgroups;
-	struct mm_struct *mm; /* NULL: a kernel thread */
+	const struct cred *cred; /* others than real_cred: it acts for somebody */
+	const struct cred *real_cred;
+	struct mm_struct *mm;	 /* NULL: a kernel thread */
+	struct nsproxy *nsproxy; /* NULL: it is exiting */
 };
 
 #pragma clang attribute pop

@@ -26,8 +26,14 @@ volatile struct aegis_control control SEC(".data.control") = {
 enum { SLOT_MASK = 7 };
 u64 bystanders[SLOT_MASK + 1][AEGIS_BYSTANDERS] SEC(".bss.bystanders");
 
+/*
+ * What has happened to each slot since it was filled. User space clears a slot's while it is idle,
+ * and reads them; the hooks write them.
+ */
+volatile struct aegis_marks marks[SLOT_MASK + 1] SEC(".bss.marks");
+
 /* Starts what a loop carries: a constant would make the verifier follow each value by itself. */
-volatile const u64 unknown_zero;
+volatile u64 unknown_zero;
 
 struct objects {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -41,6 +47,14 @@ struct names {
 	__uint(max_entries, 1);
 	__type(key, struct aegis_name_key);
 	__type(value, struct aegis_object_row);
+};
+
+/* The one kind of row that hooks add. Nothing is evicted: a full map is marked. */
+struct late {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, AEGIS_LATE_ROWS);
+	__type(key, struct aegis_inode_key);
+	__type(value, struct aegis_late_row);
 };
 
 struct filesystems {
@@ -91,6 +105,7 @@ struct counts {
 
 BY_SLOT(objects, no_objects);
 BY_SLOT(names, no_names);
+BY_SLOT(late, no_late);
 BY_SLOT(filesystems, no_filesystems);
 BY_SLOT(cgroups, no_cgroups);
 BY_SLOT(scopes, no_scopes);

@@ -14,47 +14,45 @@
  * one that policies name has no row, but its name has: names are then followed down again
  * (descend), so nobody needs to be told when something on the way is replaced or appears.
  *
- * Not covered here: what has left its name since the generation was filled.
+ * What has left its name since the generation was filled has a late row, which counts like one by
+ * inode (late.h). Where directories that policies name came to places that policies name, names
+ * alone do not end a walk any more: all labels on the way up are united until policies are bound
+ * afresh.
  */
 #ifndef AEGIS_OBJECT_H
 #define AEGIS_OBJECT_H
 
-/*
- * What a walk found, in one word: three labels of 13 bits, why each holds in 3 bits, and whether
- * the walk came to its end. (Global functions are verified once and not at each call; on 5.10 they
- * take and return nothing but numbers.)
- */
-typedef u64 found;
-#define FOUND_ONE 0xffffULL
-#define FOUND_LABEL 0x1fffULL
-#define FOUND_INCOMPLETE (1ULL << 63)
-
-_Static_assert(AEGIS_LABELS_MAX - 1 <= FOUND_LABEL, "a label has 13 bits");
-
-static __always_inline found found_one(u32 label, u32 why)
-{
-	return (label & FOUND_LABEL) | (u64)why << 13;
-}
-
-/* Adds a label, unless it is there; a fourth is more than a walk can tell. */
-__noinline u64 found_also(u64 labels, u32 label, u32 why)
-{
-	for (int at = 0; at < 48; at += 16) {
-		if (!(labels >> at & FOUND_ONE))
-			return labels | found_one(label, why) << at;
-		if ((labels >> at & FOUND_LABEL) == label)
-			return labels;
-	}
-	return labels | FOUND_INCOMPLETE;
-}
-
 /* A row in one word; 0: there is none. Each row has a label or a node. */
 #define ROW_DIRECTORY (1ULL << 63)
+#define ROW_EXCEPT (1ULL << 62)
+#define ROW_LINK (1ULL << 61)
 
 static __always_inline u64 pack_object(const struct aegis_object_row *row)
 {
 	return (row->flags & AEGIS_ROW_DIRECTORY ? ROW_DIRECTORY : 0) |
+	       (row->flags & AEGIS_ROW_EXCEPT ? ROW_EXCEPT : 0) |
+	       (row->flags & AEGIS_ROW_LINK ? ROW_LINK : 0) | (row->beneath & FOUND_LABEL) << 45 |
 	       (row->label & FOUND_LABEL) << 32 | row->node;
+}
+
+static __always_inline u32 row_label(u64 row)
+{
+	return row >> 32 & FOUND_LABEL;
+}
+
+static __always_inline u32 row_beneath(u64 row)
+{
+	return row >> 45 & FOUND_LABEL;
+}
+
+/* What a row says of a thing, as the object itself or as a directory above it. */
+static __always_inline found said_by(u64 row, bool is_object, u32 why)
+{
+	if (!row_label(row) || !(is_object || row & ROW_DIRECTORY))
+		return 0;
+	if (row & ROW_EXCEPT)
+		why = AEGIS_WHY_EXCEPT;
+	return found_one(row_label(row), is_object ? why : AEGIS_WHY_DIRECTORY);
 }
 
 /*
@@ -104,59 +102,84 @@ __noinline u64 child_towards(u64 top, u64 bottom)
 }
 
 /*
- * Follows the tree of names down from `node`, along the way that leads from the directory `top` to
+ * Follows the tree of names down from the row of `top`, along the way that leads from there to
  * `object`: the nearest label that names alone give. Only needed where a directory on the way is
  * not the one that was there when the generation was filled, and below mount points.
+ *
+ * @last: the row of the object's own name, if names lead that far
  */
 enum { DESCEND_MAX = 32 };
 
-__noinline u64 descend(u32 slot, u64 object, u64 top, u32 node)
+static __always_inline found follow_names(u32 slot, u64 object, u64 top, u64 row, u64 *last)
 {
-	found nearest = 0;
+	found nearest = said_by(row, false, AEGIS_WHY_DIRECTORY);
 
 	for (int level = 0; level < DESCEND_MAX; level++) {
 		struct dentry *child;
-		u64 row;
+		found said;
 
-		if (!node || top == object)
+		if (!(u32)row || top == object)
 			return nearest;
 		top = child_towards(top, object);
 		if (!top)
 			return nearest | FOUND_INCOMPLETE; /* too deep, or moved meanwhile */
 		child = (void *)top;
-		row = named(slot, node, number_of(FIELD(false, child, d_name.name)));
-		if (!row)
-			return nearest;
-		if (row >> 32 & FOUND_LABEL && (top == object || row & ROW_DIRECTORY))
-			nearest = found_one(row >> 32 & FOUND_LABEL,
-					    top == object ? AEGIS_WHY_NAME : AEGIS_WHY_DIRECTORY);
-		node = row;
+		row = named(slot, row, number_of(FIELD(false, child, d_name.name)));
+		said = said_by(row, top == object, AEGIS_WHY_NAME);
+		if (said)
+			nearest = said;
+		if (top == object)
+			*last = row;
 	}
 	return nearest | FOUND_INCOMPLETE; /* more levels of names than are followed */
+}
+
+__noinline u64 descend(u32 slot, u64 object, u64 top, u64 row)
+{
+	u64 last = 0;
+
+	return follow_names(slot, object, top, row, &last);
+}
+
+__noinline u64 descend_to_row(u32 slot, u64 object, u64 top, u64 row)
+{
+	u64 last = 0;
+
+	follow_names(slot, object, top, row, &last);
+	return last;
 }
 
 /* The row of an inode. */
 static __always_inline u64 row_of(const bool direct, u32 slot, struct inode *inode)
 {
 	void *by_inode = bpf_map_lookup_elem(&objects, &slot);
-	struct super_block *super = FIELD(direct, inode, i_sb);
-	struct aegis_inode_key key = {
-		.ino = FIELD(direct, inode, i_ino),
-		.dev = FIELD(direct, super, s_dev),
-		.generation = FIELD(direct, inode, i_generation),
-	};
+	struct aegis_inode_key key = key_of(direct, inode);
 	struct aegis_object_row *row = by_inode ? bpf_map_lookup_elem(by_inode, &key) : NULL;
 
 	return row ? pack_object(row) : 0;
 }
 
-/* What an inode's own row says of it, as the object itself or as a directory above it. */
-static __always_inline found own_label(u64 row, bool is_object)
+/*
+ * The row of an inode, with the node that a directory took along if it has none of its own. (What
+ * a loop calls is verified once; what it does itself, as often as it turns.)
+ */
+__noinline u64 known_row(u32 slot, u64 inode_number)
 {
-	if (!(row >> 32 & FOUND_LABEL) || !(is_object || row & ROW_DIRECTORY))
-		return 0;
-	return found_one(row >> 32 & FOUND_LABEL,
-			 is_object ? AEGIS_WHY_INODE : AEGIS_WHY_DIRECTORY);
+	u64 row = row_of(/* direct= */ false, slot, (struct inode *)inode_number);
+	struct aegis_late_row *late;
+
+	if ((u32)row || !has_late_rows(slot))
+		return row;
+	late = late_row(slot, inode_number);
+	return late ? row | late->node : row;
+}
+
+/* What an inode's own rows say of it as the object. */
+__noinline u64 own_labels(u32 slot, u64 inode_number)
+{
+	u64 row = row_of(/* direct= */ false, slot, (struct inode *)inode_number);
+
+	return with_late_labels(slot, inode_number, true, said_by(row, true, AEGIS_WHY_INODE));
 }
 
 /*
@@ -164,14 +187,17 @@ static __always_inline found own_label(u64 row, bool is_object)
  * it is what was asked for, so that any label of its name counts and not only a directory's.
  */
 #define ENTRY_IS_OBJECT (1ULL << 62)
+/* Directories have moved: no label is the last. */
+#define ENTRY_UNITES (1ULL << 61)
 
 static __always_inline u64 pack_entry(u32 slot, u32 node, u64 flags)
 {
 	return flags | (u64)(slot & SLOT_MASK) << 32 | node;
 }
 
-/* What a step adds to a found when the walk is at its end. */
+/* What a step adds to a found: the walk is at its end, or names have to be followed down first. */
 #define FOUND_LAST (1ULL << 62)
+#define FOUND_DESCEND (1ULL << 61)
 
 /*
  * One step of a walk: what a directory with a row says of its entry `child`, on the way to
@@ -183,6 +209,7 @@ __noinline u64 step(u64 directory, u64 entry, u64 child_number, u64 object, u64 
 	struct inode *inode = FIELD(false, parent, d_inode);
 	u32 slot = entry >> 32 & SLOT_MASK;
 	u64 name = 0;
+	found said;
 
 	if ((u32)directory) {
 		/* Where case is ignored names are as somebody typed them: they tell nothing. */
@@ -191,84 +218,210 @@ __noinline u64 step(u64 directory, u64 entry, u64 child_number, u64 object, u64 
 		name = named(slot, directory, number_of(FIELD(false, child, d_name.name)));
 	}
 	/* Not the directory that was resolved: below it, names alone tell. */
-	if ((u32)name && (u32)name != (u32)entry && child_number != object) {
-		found deeper = descend(slot, object, child_number, name);
-
-		if (deeper)
-			return found_also(labels, deeper & FOUND_LABEL, deeper >> 13 & 7) |
-			       (deeper & FOUND_INCOMPLETE) | FOUND_LAST;
-	}
+	if ((u32)name && (u32)name != (u32)entry && child_number != object)
+		return labels | FOUND_DESCEND;
 	/* A name led to this label, so the thing is where policies name it: the nearest decides. */
-	if (name >> 32 & FOUND_LABEL && (entry & ENTRY_IS_OBJECT || name & ROW_DIRECTORY))
-		return found_also(labels, name >> 32 & FOUND_LABEL,
-				  entry & ENTRY_IS_OBJECT ? AEGIS_WHY_NAME : AEGIS_WHY_DIRECTORY) |
-		       FOUND_LAST;
+	said = said_by(name, entry & ENTRY_IS_OBJECT, AEGIS_WHY_NAME);
+	if (said) {
+		labels = found_both(labels, said);
+		if (!(entry & ENTRY_UNITES))
+			return labels | FOUND_LAST;
+	}
 	/* The directory itself; its own name is compared in the next step. */
-	if (directory >> 32 & FOUND_LABEL && directory & ROW_DIRECTORY)
-		labels = found_also(labels, directory >> 32 & FOUND_LABEL, AEGIS_WHY_DIRECTORY);
-	return labels;
+	return found_both(labels, said_by(directory, false, AEGIS_WHY_DIRECTORY));
 }
 
 /*
- * One filesystem's part of a walk, from `dentry` up to the root. Compiled twice, for both kinds of
- * pointers (see read.h). Most directories have no row, so this loop is all that most opens inside
- * of a scope cost.
+ * One step, with the names below an entry that took the place of what was resolved: these come
+ * before what the directory says of it.
+ */
+static __always_inline found whole_step(u64 directory, u64 entry, u64 child_number, u64 object,
+					found labels)
+{
+	struct dentry *child = (void *)child_number;
+	u32 slot = entry >> 32 & SLOT_MASK;
+	found below;
+
+	labels = step(directory, entry, child_number, object, labels);
+	if (!(labels & FOUND_DESCEND))
+		return labels;
+	labels &= ~FOUND_DESCEND;
+	below = descend(slot, object, child_number,
+			named(slot, directory, number_of(FIELD(false, child, d_name.name))));
+	if (below && !(entry & ENTRY_UNITES))
+		return found_both(labels, below) | FOUND_LAST;
+	return found_both(found_both(labels, below),
+			  said_by(directory, false, AEGIS_WHY_DIRECTORY));
+}
+
+/* Where walks end well: at the root of the filesystem, or of a mount of it by which we came. */
+static __always_inline found at_the_top(bool is_root, found labels)
+{
+	/*
+	 * Of some filesystems a directory is mounted that is the root of nothing else. A handle
+	 * that is not connected to its tree has a root as well, which is none.
+	 */
+	return is_root ? labels : labels | FOUND_INCOMPLETE;
+}
+
+/*
+ * One filesystem's part of a walk, from an object that was just opened up to the root, where
+ * nothing has moved. Most directories have no row, so this loop is all that most opens inside of a
+ * scope cost; its pointers are known to the verifier (see read.h). Its stack is not its caller's as
+ * well: a function.
  *
  * @mount_root: where the mount begins by which we came; not always the filesystem's root
- * @labels: what is known of `dentry` already
- * @entry: see pack_entry(); for the first step
  */
-static __always_inline found walk(const bool direct, struct dentry *dentry, struct inode *inode,
-				  struct dentry *mount_root, found labels, u64 entry)
+static __noinline found walk_object(u32 slot, struct dentry *dentry, struct inode *inode,
+				    struct dentry *mount_root)
 {
-	u32 slot = entry >> 32 & SLOT_MASK;
 	void *by_inode = bpf_map_lookup_elem(&objects, &slot);
-	struct super_block *super = FIELD(direct, inode, i_sb);
-	struct aegis_inode_key key = {.dev = FIELD(direct, super, s_dev)};
+	struct super_block *super = inode->i_sb;
+	struct aegis_inode_key key = {.dev = super->s_dev};
+	u64 row = row_of(/* direct= */ true, slot, inode);
+	u64 entry = pack_entry(slot, row, ENTRY_IS_OBJECT);
+	found labels = said_by(row, true, AEGIS_WHY_INODE);
 	struct dentry *child = dentry;
 
 	if (!by_inode)
 		return FOUND_INCOMPLETE;
 	for (int i = 0; i < AEGIS_WALK_MAX; i++) {
-		struct dentry *parent = FIELD(direct, child, d_parent);
-		struct aegis_object_row *row;
+		struct dentry *parent = child->d_parent;
+		struct aegis_object_row *found_row;
 
-		if (parent == child) {
-			/*
-			 * The root of the filesystem, or of a mount of it: of some filesystems a
-			 * directory that is the root of nothing else. A handle that is not
-			 * connected to its tree has a root as well, which is none.
-			 */
-			if (child == FIELD(direct, super, s_root) || (i && child == mount_root))
-				return labels;
-			return labels | FOUND_INCOMPLETE;
-		}
-		inode = FIELD(direct, parent, d_inode);
+		if (parent == child)
+			return at_the_top(child == super->s_root || (i && child == mount_root),
+					  labels);
+		inode = parent->d_inode;
 		if (!inode)
 			return labels | FOUND_INCOMPLETE; /* taken apart under our hands */
-		key.ino = FIELD(direct, inode, i_ino);
-		key.generation = FIELD(direct, inode, i_generation);
-		row = bpf_map_lookup_elem(by_inode, &key);
+		key.ino = inode->i_ino;
+		key.generation = inode->i_generation;
+		found_row = bpf_map_lookup_elem(by_inode, &key);
+		row = found_row ? pack_object(found_row) : unknown_zero;
 		if (row) {
-			labels = step(pack_object(row), entry, number_of(child), number_of(dentry),
-				      labels);
+			labels =
+				whole_step(row, entry, number_of(child), number_of(dentry), labels);
 			if (labels & FOUND_LAST)
 				return labels & ~FOUND_LAST;
 		}
-		entry = pack_entry(slot, row ? row->node : (u32)unknown_zero, 0);
+		entry = pack_entry(slot, row, 0);
 		child = parent;
 	}
 	return labels | FOUND_INCOMPLETE; /* deeper than we climb */
 }
 
-/* From an object that was just opened. Its stack is not its caller's as well: a function. */
-static __noinline found walk_object(u32 slot, struct dentry *dentry, struct inode *inode,
-				    struct dentry *mount_root)
+/* One step of a walk that also looks for what has moved. */
+__noinline u64 careful_step(u64 directory, u64 entry, u64 child_number, u64 object, u64 labels)
 {
-	u64 row = row_of(/* direct= */ true, slot, inode);
+	struct dentry *child = (void *)child_number, *parent = FIELD(false, child, d_parent);
+	struct inode *inode = FIELD(false, parent, d_inode);
+	u32 slot = entry >> 32 & SLOT_MASK;
 
-	return walk(/* direct= */ true, dentry, inode, mount_root, own_label(row, true),
-		    pack_entry(slot, row, ENTRY_IS_OBJECT));
+	if (!inode)
+		return labels | FOUND_INCOMPLETE | FOUND_LAST; /* taken apart under our hands */
+	labels = with_late_labels(slot, number_of(inode), false, labels);
+	if (marks[slot & SLOT_MASK].directories)
+		entry |= ENTRY_UNITES;
+	return directory ? whole_step(directory, entry, child_number, object, labels) : labels;
+}
+
+__noinline u64 parent_of(u64 place)
+{
+	struct dentry *dentry = (void *)place;
+
+	return number_of(FIELD(false, dentry, d_parent));
+}
+
+__noinline u64 inode_of(u64 place)
+{
+	struct dentry *dentry = (void *)place;
+
+	return number_of(FIELD(false, dentry, d_inode));
+}
+
+__noinline u32 is_filesystem_root(u64 place)
+{
+	struct dentry *dentry = (void *)place;
+	struct super_block *super = FIELD(false, dentry, d_sb);
+
+	return dentry == FIELD(false, super, s_root);
+}
+
+/*
+ * The same from anywhere, and with whatever has moved.
+ *
+ * @labels: what is known of `place` already
+ * @entry: see pack_entry(); for the first step
+ */
+__noinline u64 walk_from(u64 place, u64 mount_root, u64 labels, u64 entry)
+{
+	u64 here = place;
+
+	for (int i = 0; i < AEGIS_WALK_MAX; i++) {
+		u64 above = parent_of(here), directory;
+
+		if (above == here)
+			return at_the_top(is_filesystem_root(here) || (i && here == mount_root),
+					  labels);
+		directory = known_row(entry >> 32 & SLOT_MASK, inode_of(above));
+		labels = careful_step(directory, entry, here, place, labels);
+		if (labels & FOUND_LAST)
+			return labels & ~FOUND_LAST;
+		entry = pack_entry(entry >> 32, directory, entry & ENTRY_UNITES);
+		here = above;
+	}
+	return labels | FOUND_INCOMPLETE; /* deeper than we climb */
+}
+
+/* Whether anything has moved that the faster walk does not look for. */
+static __always_inline bool has_moved(u32 slot)
+{
+	volatile struct aegis_marks *mark = &marks[slot & SLOT_MASK];
+
+	return mark->late | mark->directories;
+}
+
+/*
+ * What a place says of whatever stands there, or will: names and directories above, and no inode's
+ * own rows. Places are entries of directories, known as numbers.
+ */
+__noinline u64 place_labels(u32 slot, u64 place, u64 mount_root)
+{
+	return walk_from(place, mount_root, 0, pack_entry(slot, 0, ENTRY_IS_OBJECT));
+}
+
+/* The same with everything that is said further up: what a place would say without its excepts. */
+__noinline u64 united_labels(u32 slot, u64 place)
+{
+	return walk_from(place, 0, 0, pack_entry(slot, 0, ENTRY_IS_OBJECT | ENTRY_UNITES));
+}
+
+/*
+ * The row of the name that an entry has, as the tree of names gives it, whatever inode stands
+ * there; 0 if policies do not name it.
+ */
+__noinline u64 bound_name(u32 slot, u64 place)
+{
+	struct dentry *entry = (void *)place, *child = entry;
+
+	for (int i = 0; i < AEGIS_WALK_MAX; i++) {
+		struct dentry *parent = FIELD(false, child, d_parent);
+		struct inode *inode = FIELD(false, parent, d_inode);
+		u64 node, name;
+
+		if (parent == child || !inode)
+			return 0;
+		node = known_row(slot, number_of(inode));
+		if ((u32)node) {
+			name = named(slot, node, number_of(FIELD(false, child, d_name.name)));
+			if (child == entry)
+				return name;
+			return descend_to_row(slot, place, number_of(child), name);
+		}
+		child = parent;
+	}
+	return 0;
 }
 
 /*
@@ -294,29 +447,26 @@ __noinline u64 beyond(u32 slot, u64 place, u64 below, u64 object)
 }
 
 /*
- * From a place that is only known as a number: a mount point, with `below` the root of what is
- * mounted there and `object` what lies beneath; or, with neither, another name of an object.
+ * From a mount point, with `below` the root of what is mounted there and `object` what lies
+ * beneath.
  */
 __noinline u64 climb(u32 slot, u64 place, u64 mount_number, u64 below, u64 object)
 {
 	struct dentry *dentry = (void *)place;
 	struct inode *inode = FIELD(false, dentry, d_inode);
 	struct mount *mount = (void *)mount_number;
-	bool is_object = below == object;
+	found labels = beyond(slot, place, below, object);
 	u64 row;
 
+	if (labels && !marks[slot & SLOT_MASK].directories)
+		return labels;
 	if (!inode)
 		return FOUND_INCOMPLETE;
-	if (!is_object) {
-		found labels = beyond(slot, place, below, object);
-
-		if (labels)
-			return labels;
-	}
 	row = row_of(/* direct= */ false, slot, inode);
-	return walk(/* direct= */ false, dentry, inode, FIELD(false, mount, mnt.mnt_root),
-		    own_label(row, is_object),
-		    pack_entry(slot, row, is_object ? ENTRY_IS_OBJECT : 0));
+	labels = found_both(labels, said_by(row, false, AEGIS_WHY_DIRECTORY));
+	labels = with_late_labels(slot, number_of(inode), false, labels);
+	return walk_from(place, number_of(FIELD(false, mount, mnt.mnt_root)), labels,
+			 pack_entry(slot, row, 0));
 }
 
 /*
@@ -342,7 +492,8 @@ __noinline u64 climb_aliases(u32 slot, u64 inode_number)
 
 		if (!alias)
 			return i ? nearest : FOUND_INCOMPLETE;
-		labels = climb(slot, (u64)alias - offset, 0, 0, 0);
+		labels = found_both(own_labels(slot, inode_number),
+				    place_labels(slot, (u64)alias - offset, 0));
 		/* Names that disagree: one of them is enough to be strict about. */
 		if (nearest && labels && labels != nearest)
 			nearest |= FOUND_INCOMPLETE;

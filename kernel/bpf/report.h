@@ -19,101 +19,113 @@ struct path_buffer {
 };
 
 /* Appends one component and a NUL. False: there is no room for more. */
-static __always_inline bool put_name(const bool direct, const struct path_buffer *path,
-				     struct dentry *dentry)
+static __always_inline bool put_name(const struct path_buffer *path, struct dentry *dentry)
 {
 	u8 *end;
 	u32 used = *path->used;
-	u32 size = FIELD(direct, dentry, d_name.len) & AEGIS_NAME_MAX;
+	u32 size = FIELD(false, dentry, d_name.len) & AEGIS_NAME_MAX;
 
 	if (used > path->size) {
 		*path->truncated |= path->truncated_bit;
 		return false;
 	}
 	end = path->bytes + used;
-	bpf_probe_read_kernel(end, size, FIELD(direct, dentry, d_name.name));
+	bpf_probe_read_kernel(end, size, FIELD(false, dentry, d_name.name));
 	end[size] = 0;
 	*path->used = used + size + 1;
 	return true;
 }
 
 /*
- * Writes the components of a path, innermost first, up to the root of its mount namespace. Within
- * the first filesystem fields are read directly, since most paths end there.
+ * Where a path goes on from the root of a mount: at the place where that is mounted, and where that
+ * mount is, and so on. Anything else stays where it is. 0: at the root of the mount namespace.
+ * Two functions, since each returns one number: the place, and its mount.
+ */
+__noinline u64 outer_mount(u64 place, u64 mount_number)
+{
+	for (int i = 0; i < AEGIS_MOUNTS_MAX; i++) {
+		struct mount *mount = (void *)mount_number;
+		u64 above;
+
+		if (!mount_number || place != number_of(FIELD(false, mount, mnt.mnt_root)))
+			return mount_number;
+		above = number_of(FIELD(false, mount, mnt_parent));
+		if (above == mount_number)
+			return 0;
+		place = number_of(FIELD(false, mount, mnt_mountpoint));
+		mount_number = above;
+	}
+	return 0;
+}
+
+__noinline u64 outer_place(u64 place, u64 mount_number)
+{
+	for (int i = 0; i < AEGIS_MOUNTS_MAX; i++) {
+		struct mount *mount = (void *)mount_number;
+		u64 above;
+
+		if (!mount_number || place != number_of(FIELD(false, mount, mnt.mnt_root)))
+			return place;
+		above = number_of(FIELD(false, mount, mnt_parent));
+		if (above == mount_number)
+			return 0;
+		place = number_of(FIELD(false, mount, mnt_mountpoint));
+		mount_number = above;
+	}
+	return 0;
+}
+
+/*
+ * Writes the components of a path, innermost first, up to the root of its mount namespace; without
+ * a mount, up to the root of its filesystem.
  */
 enum { PATH_COMPONENTS_MAX = 64 };
 
-static __always_inline void put_path(const bool direct, const struct path_buffer *path,
-				     struct dentry *dentry, struct vfsmount *vfsmount)
+static __always_inline void put_path(const struct path_buffer *path, u64 place, u64 vfsmount)
 {
-	struct dentry *mount_root = FIELD(direct, vfsmount, mnt_root);
-	u64 here, above;
+	u64 mount = vfsmount ? mount_of(vfsmount) : 0;
 
 	for (int i = 0; i < PATH_COMPONENTS_MAX; i++) {
-		struct dentry *parent = FIELD(direct, dentry, d_parent);
+		u64 outer = outer_place(place, mount), above;
 
-		if (dentry == mount_root || parent == dentry)
-			goto crossing;
-		if (!put_name(direct, path, dentry))
+		mount = outer_mount(place, mount);
+		above = outer ? parent_of(outer) : 0;
+		if (above == outer)
+			return; /* nothing more is known */
+		if (!put_name(path, (struct dentry *)outer))
 			return;
-		dentry = parent;
-	}
-	*path->truncated |= path->truncated_bit;
-	return;
-
-crossing:
-	here = mount_of(number_of(vfsmount));
-	for (int i = 0; i < PATH_COMPONENTS_MAX; i++) {
-		struct mount *mount = (void *)here;
-		struct dentry *parent;
-
-		if (dentry == FIELD(false, mount, mnt.mnt_root)) {
-			above = number_of(FIELD(false, mount, mnt_parent));
-			if (above == here)
-				return; /* the root of the mount namespace */
-			dentry = FIELD(false, mount, mnt_mountpoint);
-			here = above;
-			continue;
-		}
-		parent = FIELD(false, dentry, d_parent);
-		if (parent == dentry)
-			return; /* not below its mount's root: nothing more is known */
-		if (!put_name(false, path, dentry))
-			return;
-		dentry = parent;
+		place = above;
 	}
 	*path->truncated |= path->truncated_bit;
 }
 
 static __always_inline void put_exe(const struct path_buffer *path)
 {
-	struct file *file;
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct file *file = BPF_CORE_READ(task, mm, exe_file);
 
-	if (bpf_core_enum_value_exists(enum bpf_func_id___probe,
-				       BPF_FUNC_get_current_task_btf___probe)) {
-		struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
-
-		if (!task->mm)
-			return; /* a kernel thread runs no program */
-		file = task->mm->exe_file;
-		if (file)
-			put_path(/* direct= */ true, path, file->f_path.dentry, file->f_path.mnt);
-	} else {
-		struct task_struct *task = (void *)bpf_get_current_task();
-
-		file = BPF_CORE_READ(task, mm, exe_file);
-		if (file)
-			put_path(/* direct= */ false, path, BPF_CORE_READ(file, f_path.dentry),
-				 BPF_CORE_READ(file, f_path.mnt));
-	}
+	/* A kernel thread runs no program. */
+	if (file)
+		put_path(path, (u64)BPF_CORE_READ(file, f_path.dentry),
+			 (u64)BPF_CORE_READ(file, f_path.mnt));
 }
 
-static __noinline void report(const struct request *request, struct file *file)
+/* Who was answered: the slot that did, and the scope. */
+static __always_inline u64 pack_subject(struct subject subject)
 {
-	struct aegis_answer answer = unpack_answer(request->answer);
-	u32 slot = request->subject.slot;
+	return (u64)subject.slot << 32 | subject.scope;
+}
+
+/*
+ * @inode: what the answer is about
+ * @dentry, @vfsmount: its path; without a mount, 0, as far as its filesystem knows it
+ */
+__noinline u32 report(u64 who, u64 packed, u64 dentry, u64 vfsmount, u64 inode_number)
+{
+	struct aegis_answer answer = unpack_answer(packed);
+	u32 slot = who >> 32, scope = who;
 	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
-	struct aegis_count_key key = {.rule = answer.rule, .scope = request->subject.scope};
+	struct aegis_count_key key = {.rule = answer.rule, .scope = scope};
 	void *by_rule = bpf_map_lookup_elem(&counts, &slot);
 	struct aegis_count *count = by_rule ? bpf_map_lookup_elem(by_rule, &key) : NULL;
 	struct path_buffer path = {.size = AEGIS_EVENT_PATH, .truncated_bit = 1};
@@ -128,16 +140,14 @@ static __noinline void report(const struct request *request, struct file *file)
 	if (!event) {
 		if (count)
 			__sync_fetch_and_add(&count->drops, 1);
-		return;
+		return 0;
 	}
 	event->time = bpf_ktime_get_boot_ns();
 	event->generation = generation ? generation->number : 0;
 	event->cgroup = current_cgroup();
-	event->inode.ino = file->f_inode->i_ino;
-	event->inode.dev = file->f_inode->i_sb->s_dev;
-	event->inode.generation = file->f_inode->i_generation;
+	event->inode = key_of(/* direct= */ false, (struct inode *)inode_number);
 	event->rule = answer.rule;
-	event->scope = request->subject.scope;
+	event->scope = scope;
 	event->action = answer.action;
 	event->access = answer.access;
 	event->why = answer.why;
@@ -151,7 +161,7 @@ static __noinline void report(const struct request *request, struct file *file)
 	path.bytes = event->path;
 	path.used = &event->path_size;
 	path.truncated = &event->truncated;
-	put_path(/* direct= */ true, &path, file->f_path.dentry, file->f_path.mnt);
+	put_path(&path, dentry, vfsmount);
 	event->exe_size = 0;
 	exe.bytes = event->exe;
 	exe.used = &event->exe_size;
@@ -159,6 +169,32 @@ static __noinline void report(const struct request *request, struct file *file)
 	put_exe(&exe);
 	event->spared = answer.spared;
 	bpf_ringbuf_submit(event, 0);
+	return 1;
+}
+
+/*
+ * What a hook returns for an answer, which is reported.
+ *
+ * From 6.12 on the verifier wants to see that only 0 and errors are returned: keep the compiler
+ * from computing -EPERM out of the condition.
+ */
+static __always_inline int conclude(struct subject subject, packed_answer answer, u64 dentry,
+				    u64 vfsmount, u64 inode)
+{
+	int denied;
+
+	/* Allowed: no rule speaks. */
+	if (!(u32)answer)
+		return 0;
+	answer = take_emergency(answer, /* is_guard= */ false);
+	denied = is_denied(answer);
+	report(pack_subject(subject), answer, dentry, vfsmount, inode);
+	barrier_var(denied);
+	/* Denied: a rule says so, or it could not be told. */
+	if (denied)
+		return -EPERM;
+	/* Allowed: a rule only watches, its policy is in mode audit, or there is an emergency. */
+	return 0;
 }
 
 #endif

@@ -29,12 +29,6 @@ static __always_inline struct aegis_answer unpack_answer(packed_answer packed)
 	return answer;
 }
 
-struct request {
-	struct subject subject;
-	u32 wanted; /* one bit for each access */
-	packed_answer answer;
-};
-
 static __always_inline bool is_denied(packed_answer packed)
 {
 	struct aegis_answer answer = unpack_answer(packed);
@@ -49,22 +43,22 @@ static __always_inline bool is_denied(packed_answer packed)
  *
  * @is_guard: whether what denies protects the enforcement itself, rather than an object
  */
-static __always_inline void take_emergency(struct request *request, bool is_guard)
+static __always_inline packed_answer take_emergency(packed_answer packed, bool is_guard)
 {
 	u64 emergency = control.emergency;
 	struct aegis_answer answer;
 
 	if (!emergency || current_cgroup() == control.scratch_cgroup)
-		return;
-	answer = unpack_answer(request->answer);
+		return packed;
+	answer = unpack_answer(packed);
 	aegis_spare(&answer, emergency, ticks_now(), is_guard);
-	request->answer = pack_answer(&answer);
+	return pack_answer(&answer);
 }
 
 /* Who asks for what, in one word: the scope, and one bit for each access. */
-static __always_inline u64 question_of(const struct request *request)
+static __always_inline u64 question(u32 scope, u32 wanted)
 {
-	return (u64)request->subject.scope << 32 | request->wanted;
+	return (u64)scope << 32 | wanted;
 }
 
 /*
@@ -73,7 +67,7 @@ static __always_inline u64 question_of(const struct request *request)
  * @label: one label of a walk, and why it holds
  * @weakest: see aegis_weigh()
  */
-__noinline u64 weigh_label(u32 slot, u64 question, u32 label, u32 weakest, u64 packed)
+__noinline u64 weigh_label(u32 slot, u64 asked, u32 label, u32 weakest, u64 packed)
 {
 	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
 	void *of_slot = bpf_map_lookup_elem(&verdicts, &slot);
@@ -81,12 +75,12 @@ __noinline u64 weigh_label(u32 slot, u64 question, u32 label, u32 weakest, u64 p
 	const struct aegis_verdict *verdict = NULL;
 
 	if (generation && of_slot) {
-		u32 index = (question >> 32) * generation->labels + (label & FOUND_LABEL);
+		u32 index = (asked >> 32) * generation->labels + (label & FOUND_LABEL);
 
 		verdict = bpf_map_lookup_elem(of_slot, &index);
 	}
 	if (verdict) {
-		aegis_weigh(&answer, verdict, question, weakest, label >> 13);
+		aegis_weigh(&answer, verdict, asked, weakest, label >> 13);
 	} else {
 		/* No such scope or label: it cannot be told, and inside of a scope that is a no. */
 		answer.rule = AEGIS_RULE_UNKNOWN;
@@ -98,35 +92,65 @@ __noinline u64 weigh_label(u32 slot, u64 question, u32 label, u32 weakest, u64 p
 }
 
 /* Adds what a walk found; the label `strictest` holds where it could not finish. */
-__noinline u64 weigh_found(u32 slot, u64 question, u64 labels, u32 strictest, u64 answer)
+__noinline u64 weigh_found(u32 slot, u64 asked, u64 labels, u32 strictest, u64 answer)
 {
 	for (int at = 0; at < 48; at += 16)
 		if (labels >> at & FOUND_LABEL)
-			answer = weigh_label(slot, question, labels >> at & FOUND_ONE, AEGIS_AUDIT,
+			answer = weigh_label(slot, asked, labels >> at & FOUND_ONE, AEGIS_AUDIT,
 					     answer);
 	/* What might have been found is a reason to deny, and none to report an allowed access. */
 	if (labels & FOUND_INCOMPLETE)
-		answer = weigh_label(slot, question, found_one(strictest, AEGIS_WHY_INCOMPLETE),
+		answer = weigh_label(slot, asked, found_one(strictest, AEGIS_WHY_INCOMPLETE),
 				     AEGIS_WOULD_DENY, answer);
 	return answer;
 }
 
-/* The label of everything on a filesystem at once; 0 if no policy has an object there. */
+/*
+ * The label of everything on a filesystem at once; 0 if no policy has an object there, UNSEEN if
+ * it was not there when objects were bound.
+ */
+#define UNSEEN (~0U)
+
 static __always_inline u32 filesystem_label(u32 slot, u32 dev)
 {
 	void *by_dev = bpf_map_lookup_elem(&filesystems, &slot);
 	struct aegis_filesystem_row *row = by_dev ? bpf_map_lookup_elem(by_dev, &dev) : NULL;
 
-	return row ? row->label : 0;
+	return row ? row->label : UNSEEN;
+}
+
+/* The label that holds where nothing can be told: any rule that there is. */
+static __always_inline u32 unknown_label(u32 slot)
+{
+	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
+
+	return generation ? generation->unknown_label : FOUND_LABEL;
+}
+
+/*
+ * What holds on a filesystem that was not there when objects were bound. Nothing, as long as no
+ * mount came or went where objects are; then it may be part of any.
+ */
+__noinline u64 weigh_unseen(u32 slot, u64 asked, u64 super_number, u64 answer)
+{
+	struct super_block *super = (void *)super_number;
+	u64 magic = FIELD(false, super, s_magic);
+
+	if (!marks[slot & SLOT_MASK].mounts)
+		return answer;
+	if (FIELD(false, super, s_flags) & (SB_KERNMOUNT | SB_NOUSER) ||
+	    magic == PROC_SUPER_MAGIC || magic == SYSFS_MAGIC || magic == CGROUP_SUPER_MAGIC ||
+	    magic == CGROUP2_SUPER_MAGIC || magic == DEVPTS_SUPER_MAGIC)
+		return answer;
+	return weigh_found(slot, asked, FOUND_INCOMPLETE, unknown_label(slot), answer);
 }
 
 /*
  * Where the filesystem is mounted, and where that one is mounted, and so on. What lies above can
  * only add denials: whoever may mount could otherwise choose which names hold.
  */
-__noinline u64 weigh_mounts(u32 slot, u64 question, u64 mount_number, u64 bottom, u64 answer)
+__noinline u64 weigh_mounts(u32 slot, u64 asked, u64 mount_number, u64 bottom, u64 answer)
 {
-	struct aegis_generation *generation;
 	u64 place_number = 0, below = 0;
 
 	for (int i = 0; i < AEGIS_MOUNTS_MAX; i++) {
@@ -146,11 +170,11 @@ __noinline u64 weigh_mounts(u32 slot, u64 question, u64 mount_number, u64 bottom
 		}
 		super = FIELD(false, place, d_sb);
 		strictest = filesystem_label(slot, FIELD(false, super, s_dev));
-		if (strictest) {
+		if (strictest && strictest != UNSEEN) {
 			found labels = climb(slot, number_of(place), above, below, bottom);
 
 			if (labels)
-				answer = weigh_found(slot, question, labels, strictest, answer);
+				answer = weigh_found(slot, asked, labels, strictest, answer);
 			if (is_denied(answer))
 				return answer;
 		}
@@ -158,11 +182,34 @@ __noinline u64 weigh_mounts(u32 slot, u64 question, u64 mount_number, u64 bottom
 		mount_number = above;
 	}
 	/* More mounts than are followed: any rule that there is may hold. */
-	generation = bpf_map_lookup_elem(&generations, &slot);
-	return weigh_label(slot, question,
-			   found_one(generation ? generation->unknown_label : FOUND_LABEL,
-				     AEGIS_WHY_INCOMPLETE),
-			   AEGIS_WOULD_DENY, answer);
+	return weigh_found(slot, asked, FOUND_INCOMPLETE, unknown_label(slot), answer);
+}
+
+/*
+ * What holds for something that is open on its own filesystem, from numbers alone: slower than what
+ * file_open does first, and with all that has moved.
+ *
+ * @inode: behind the file, where filesystems are stacked; else that of the dentry
+ */
+__noinline u64 weigh_object(u32 slot, u64 asked, u64 place, u64 mount_root, u64 inode_number)
+{
+	struct dentry *dentry = (void *)place;
+	struct inode *inode = (void *)inode_number;
+	struct super_block *super = FIELD(false, inode, i_sb);
+	u32 strictest = filesystem_label(slot, FIELD(false, super, s_dev));
+	found labels;
+
+	if (strictest == UNSEEN)
+		return weigh_unseen(slot, asked, number_of(super), 0);
+	/* A filesystem without any object is not walked at all. */
+	if (!strictest)
+		return 0;
+	if (number_of(FIELD(false, dentry, d_inode)) == inode_number)
+		labels = found_both(own_labels(slot, inode_number),
+				    place_labels(slot, place, mount_root));
+	else
+		labels = climb_aliases(slot, inode_number);
+	return weigh_found(slot, asked, labels, strictest, 0);
 }
 
 #endif

@@ -57,6 +57,16 @@ __noinline u64 cgroup_name_hash(u64 name, u64 seed)
 	return hash;
 }
 
+/* The class of one beginning or end of a name, if the patterns of a node know it; else `class`. */
+__noinline u32 affix_or(u32 slot, u32 node, u32 kind, u64 hash, u32 class)
+{
+	struct aegis_name_key affix = {.node = node, .kind = kind, .hash = hash};
+	void *rows = bpf_map_lookup_elem(&cgroups, &slot);
+	const struct aegis_cgroup_row *row = rows ? bpf_map_lookup_elem(rows, &affix) : NULL;
+
+	return row ? row->node : class;
+}
+
 /*
  * The class of the longest beginning (or end, for AEGIS_SUFFIX) of a name that the patterns of a
  * node know; 0 if they know none.
@@ -64,24 +74,19 @@ __noinline u64 cgroup_name_hash(u64 name, u64 seed)
 __noinline u32 affix_class(u32 slot, u32 node, u32 kind, u64 name)
 {
 	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
-	struct aegis_name_key affix = {.node = node, .kind = kind};
-	void *rows = bpf_map_lookup_elem(&cgroups, &slot);
-	u32 size = name_size(name), class = unknown_zero;
+	u32 size = name_size(name), class = 0;
 	/* From the first byte on, or from the last one back. */
 	u64 at = kind == AEGIS_SUFFIX ? name + size - 1 : name;
-	u64 step = kind == AEGIS_SUFFIX ? -1 : 1;
+	u64 step = kind == AEGIS_SUFFIX ? -1 : 1, hash;
 
-	if (!rows || !generation)
+	if (!generation)
 		return 0;
-	affix.hash = generation->seed;
+	hash = generation->seed;
 	for (u32 i = 0; i <= AEGIS_NAME_MAX; i++) {
-		const struct aegis_cgroup_row *row = bpf_map_lookup_elem(rows, &affix);
-
-		if (row)
-			class = row->node;
+		class = affix_or(slot, node, kind, hash, class);
 		if (i >= size)
 			break;
-		affix.hash = aegis_hash_byte(affix.hash, byte_at(at));
+		hash = aegis_hash_byte(hash, byte_at(at));
 		at += step;
 	}
 	return class;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use aegis_abi::{
-    SlotsWord,
+    Marks, SlotsWord,
     generated::{
         AEGIS_ABI_VERSION, AEGIS_BYSTANDERS, AEGIS_SLOTS, AEGIS_TICK_SHIFT, aegis_asking,
         aegis_control, aegis_resolved, aegis_toggle,
@@ -203,6 +203,42 @@ impl Bystanders {
     }
 
     const ROW: usize = AEGIS_BYSTANDERS as usize * 8;
+}
+
+/// The mapping of `.bss.marks`: what happened to each slot, counted by the hooks.
+#[derive(Debug)]
+pub(crate) struct AllMarks(Shared);
+
+impl AllMarks {
+    pub(crate) fn of(map: &MapHandle) -> Result<Self, Error> {
+        let shared = Shared::of(map)?;
+        if shared.size < AEGIS_SLOTS as usize * Self::ROW {
+            return Err(Error::OtherMap {
+                map: map.name().to_string_lossy().into_owned(),
+                what: "it is too small to be the table of marks",
+            });
+        }
+        Ok(Self(shared))
+    }
+
+    pub(crate) fn of_slot(&self, slot: Slot) -> Marks {
+        let mut bytes = [0; size_of::<Marks>()];
+        for (at, to) in bytes.chunks_exact_mut(4).enumerate() {
+            let word = self.0.word(slot.0 as usize * Self::ROW + at * 4);
+            to.copy_from_slice(&word.load(Ordering::Acquire).to_ne_bytes());
+        }
+        zerocopy::transmute!(bytes)
+    }
+
+    /// Forgets what happened to a slot. Only while no generation is in it.
+    pub(crate) fn clear(&self, slot: Slot) {
+        let start = slot.0 as usize * Self::ROW;
+        for offset in (start..start + Self::ROW).step_by(4) {
+            self.0.word(offset).store(0, Ordering::SeqCst);
+        }
+    }
+
+    const ROW: usize = size_of::<Marks>();
 }
 
 /// The mapping of `.bss.asking` of the resolver's object.

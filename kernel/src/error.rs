@@ -48,6 +48,18 @@ pub enum Error {
         /// What is different.
         what: &'static str,
     },
+    /// A hook gives other arguments than any known kernel's.
+    #[error("the hook {hook} of this kernel gives no dentry")]
+    OtherHook {
+        /// The hook.
+        hook: &'static str,
+    },
+    /// The kernel's own description of its types.
+    #[error("failed to read the types of this kernel (/sys/kernel/btf/vmlinux)")]
+    NoTypes {
+        /// What libbpf says.
+        source: libbpf_rs::Error,
+    },
     /// An operation on a map.
     #[error("failed to {attempt} the map {map}")]
     Map {
@@ -121,6 +133,7 @@ impl Error {
             | Self::Map { source, .. }
             | Self::NoRoom { source, .. }
             | Self::Refused { source, .. }
+            | Self::NoTypes { source, .. }
             | Self::Attach { source, .. } => {
                 source.kind() == libbpf_rs::ErrorKind::PermissionDenied
             }
@@ -129,6 +142,7 @@ impl Error {
             }
             Self::OtherAbi { .. }
             | Self::OtherMap { .. }
+            | Self::OtherHook { .. }
             | Self::NotAsWritten { .. }
             | Self::NotCalled => false,
         }

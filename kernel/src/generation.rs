@@ -4,8 +4,8 @@
 use std::{collections::HashMap, os::fd::AsRawFd as _};
 
 use aegis_abi::{
-    Count, CountKey, Rows,
-    generated::{AEGIS_CGROUP_CACHE, aegis_generation},
+    Count, CountKey, InodeKey, LateRow, Rows,
+    generated::{AEGIS_CGROUP_CACHE, AEGIS_LATE_ROWS, aegis_generation},
 };
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapInfo, libbpf_sys};
 use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes};
@@ -62,6 +62,7 @@ impl Kernel {
         self.write_generation(slot, &raw)?; // half filled, from here on
         self.wait_for_decisions()?;
         self.bystanders.clear(slot);
+        self.marks.clear(slot);
         if let Err(error) = self.by_slot.fill(slot, rows) {
             self.by_slot.clear(slot)?;
             return Err(error);
@@ -115,6 +116,30 @@ impl Kernel {
         Ok(counts)
     }
 
+    /// What things took along from places that they have left, in a slot.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn late(&self, slot: Slot) -> Result<Vec<(InodeKey, LateRow)>, Error> {
+        let map = self.by_slot.inner("late", slot)?;
+        let mut rows = Vec::new();
+        for key in map.keys() {
+            // A row may go while the others are read.
+            let Some(row) =
+                map.lookup(&key, MapFlags::ANY).map_err(|e| Error::map("read", "late", e))?
+            else {
+                continue;
+            };
+            let odd = || Error::OtherMap {
+                map: "late".to_owned(),
+                what: "its keys or values have another size",
+            };
+            let key = InodeKey::read_from_bytes(&key).map_err(|_size| odd())?;
+            rows.push((key, LateRow::read_from_bytes(&row).map_err(|_size| odd())?));
+        }
+        Ok(rows)
+    }
+
     /// A slot that neither decides, nor may decide without being filled first; an empty one if there is.
     fn idle_slot(&self) -> Result<Slot, Error> {
         let taken = self.named_slots();
@@ -147,7 +172,7 @@ pub(crate) struct BySlot {
 impl BySlot {
     /// The kinds of rows: the names of the outer maps and of their pins.
     pub(crate) const KINDS: &[&str] =
-        &["objects", "names", "filesystems", "cgroups", "scopes", "verdicts", "counts"];
+        &["objects", "names", "late", "filesystems", "cgroups", "scopes", "verdicts", "counts"];
 
     pub(crate) fn open(open: &impl Fn(&str) -> Result<MapHandle, Error>) -> Result<Self, Error> {
         let outer = Self::KINDS
@@ -167,8 +192,11 @@ impl BySlot {
         self.put(slot, "verdicts", &pairs(&verdicts))?;
         let counts: Vec<_> = rows.counts.iter().map(|key| (*key, Count::new_zeroed())).collect();
         self.put(slot, "counts", &pairs(&counts))?;
+        // These two are written by the programs while the generation decides.
         let cache = self.make("scopes", AEGIS_CGROUP_CACHE as usize)?;
-        self.set(slot, "scopes", &cache)
+        self.set(slot, "scopes", &cache)?;
+        let late = self.make("late", AEGIS_LATE_ROWS as usize)?;
+        self.set(slot, "late", &late)
     }
 
     /// Makes one inner map, fills it, compares it, freezes it and puts it into its slot.

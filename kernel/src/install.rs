@@ -15,10 +15,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{Error, Kernel, generation::BySlot, load::load};
-
-/// The LSM hooks that programs of ours are attached to.
-pub(crate) const HOOKS: &[&str] = &["file_open"];
+use crate::{Error, Kernel, generation::BySlot, hooks, load::load};
 
 /// The pin of `.data.control`.
 pub(crate) const CONTROL: &str = "control";
@@ -26,13 +23,16 @@ pub(crate) const CONTROL: &str = "control";
 /// The pin of `.bss.bystanders`.
 pub(crate) const BYSTANDERS: &str = "bystanders";
 
+/// The pin of `.bss.marks`.
+pub(crate) const MARKS: &str = "marks";
+
 impl Kernel {
     /// Loads the programs, pins everything below `pins` and attaches. Nothing is decided yet.
     ///
     /// # Errors
     /// If the kernel refuses anything; then nothing of ours stays.
     pub fn install(pins: &Path) -> Result<Self, Error> {
-        let object = load("aegis", AEGIS)?;
+        let object = load("aegis", AEGIS, hooks::fit)?;
         let half_done = Self::half_done(pins);
         remove_pins(&half_done)?; // of a command that was killed on its way
         let installed = pin_and_attach(&object, &half_done).and_then(|links| {
@@ -101,6 +101,7 @@ fn pin_and_attach(object: &Object, place: &Path) -> Result<Vec<Link>, Error> {
         let pin = match name.as_str() {
             name if name.ends_with(".data.control") => CONTROL,
             name if name.ends_with(".bss.bystanders") => BYSTANDERS,
+            name if name.ends_with(".bss.marks") => MARKS,
             "generations" => "generations",
             "events" => "events",
             name if BySlot::KINDS.contains(&name) => name,
@@ -110,8 +111,10 @@ fn pin_and_attach(object: &Object, place: &Path) -> Result<Vec<Link>, Error> {
             MapHandle::try_from(&map).map_err(|source| Error::map("hold", &name, source))?;
         handle.pin(place.join(pin)).map_err(|source| Error::map("pin", &name, source))?;
     }
-    HOOKS
+    let absent = hooks::absent()?;
+    hooks::HOOKS
         .iter()
+        .filter(|hook| !absent.contains(hook))
         .map(|hook| {
             let attach = |source| Error::Attach { hook, source };
             let program = object

@@ -20,6 +20,7 @@ mod emergency;
 mod error;
 mod events;
 mod generation;
+mod hooks;
 mod install;
 mod load;
 pub mod probe;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
 
+pub use aegis_abi::Marks;
 pub use control::Slot;
 pub use emergency::{Emergency, Switches, Toggle};
 pub use error::Error;
@@ -48,6 +50,7 @@ pub struct Kernel {
     pins: PathBuf,
     switches: Switches,
     bystanders: Bystanders,
+    marks: control::AllMarks,
     generations: MapHandle,
     events: MapHandle,
     /// The outer maps, one for each kind of row.
@@ -75,6 +78,7 @@ impl Kernel {
         Ok(Some(Self {
             switches,
             bystanders: Bystanders::of(&map(install::BYSTANDERS)?)?,
+            marks: control::AllMarks::of(&map(install::MARKS)?)?,
             generations: map("generations")?,
             events: map("events")?,
             by_slot: generation::BySlot::open(&map)?,
@@ -142,8 +146,15 @@ impl Kernel {
         Ok(bytes.and_then(|bytes| Generation::from_bytes(&bytes)))
     }
 
-    /// Whether each of our hooks is attached, by name.
+    /// Whether each of our hooks is attached, by name; those that this kernel lacks are left out.
     pub fn hooks(&self) -> Vec<(&'static str, Result<(), Error>)> {
-        install::HOOKS.iter().map(|hook| (*hook, install::check_hook(&self.pins, hook))).collect()
+        let absent = hooks::absent().unwrap_or_default();
+        let here = hooks::HOOKS.iter().filter(|hook| !absent.contains(hook));
+        here.map(|hook| (*hook, install::check_hook(&self.pins, hook))).collect()
+    }
+
+    /// What has happened to a slot's generation since it was filled.
+    pub fn marks(&self, slot: Slot) -> Marks {
+        self.marks.of_slot(slot)
     }
 }

@@ -3,20 +3,26 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use libbpf_rs::{Object, ObjectBuilder, PrintLevel, set_print};
+use libbpf_rs::{Object, ObjectBuilder, OpenObject, PrintLevel, set_print};
 
 use crate::Error;
 
-/// Opens and loads one of our objects.
-pub(crate) fn load(name: &'static str, bytes: &[u8]) -> Result<Object, Error> {
+/// Opens and loads one of our objects; `fit` fits it to this kernel in between.
+pub(crate) fn load(
+    name: &'static str,
+    bytes: &[u8],
+    fit: impl FnOnce(&mut OpenObject) -> Result<(), Error>,
+) -> Result<Object, Error> {
     set_print(Some((PrintLevel::Info, keep)));
     take_log();
-    let loaded = ObjectBuilder::default()
-        .name(name)
-        .and_then(|builder| builder.open_memory(bytes))
-        .and_then(libbpf_rs::OpenObject::load);
+    let refused = |source| Error::Refused { object: name, log: tail(&take_log()), source };
+    let opened = ObjectBuilder::default().name(name).and_then(|it| it.open_memory(bytes));
+    let loaded = opened.map_err(refused).and_then(|mut object| {
+        fit(&mut object)?;
+        object.load().map_err(refused)
+    });
     set_print(None);
-    loaded.map_err(|source| Error::Refused { object: name, log: tail(&take_log()), source })
+    loaded
 }
 
 /// What libbpf and the verifier wrote since the log was last taken.

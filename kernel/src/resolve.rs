@@ -37,7 +37,7 @@ impl Resolver {
     /// # Errors
     /// See [`Resolver::new`].
     pub fn of_thread(thread: u32) -> Result<Self, Error> {
-        let object = load("resolve", RESOLVE)?;
+        let object = load("resolve", RESOLVE, |_| Ok(()))?;
         let section = ".bss.asking";
         let map =
             object.maps().find(|map| map.name().to_string_lossy().ends_with(section)).ok_or_else(

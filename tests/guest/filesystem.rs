@@ -244,7 +244,8 @@ mod denial {
         let taken = case.directory("taken");
         let mut inside = case.inside();
         case.control(&mut inside, &[read(&secret), read(&below)]);
-        case.enforce(Rule::deny("r").file(&secret).beneath(top.path("vault")));
+        let rule = || Rule::deny("r").file(&secret).beneath(top.path("vault"));
+        case.enforce(rule());
         case.denied(&mut inside, "r", &read(&secret));
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         let device = mounts.lines().find(|line| line.contains(" /btrfs ")).unwrap();
@@ -260,7 +261,11 @@ mod denial {
         let later = top.file("vault/later");
         case.denied(&mut inside, "r", &read(&later));
         let neighbour = top.file("neighbour");
+        // What was not there when objects were bound may be any of them, until they are bound afresh.
+        case.denied(&mut inside, "r", &read(&neighbour));
+        case.enforce(rule());
         case.allowed(&mut inside, &read(&neighbour));
+        case.denied(&mut inside, "r", &read(&later));
         case.settle();
     }
 

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Overlayfs copies a file from one layer to another, and what the old one is denied for the copy
+ * is denied for as well.
+ *
+ * No hook tells which copy is made from which file (and none at all is called for a file whose
+ * content follows later), but both are opened for it, by the same task, with the credentials of
+ * whoever mounted the overlay: one for reading, one for writing, in the order of the kernel's
+ * version. A task in a scope is asked like for any open; this is about all others.
+ */
+#ifndef AEGIS_LAYER_H
+#define AEGIS_LAYER_H
+
+/* What is known of a copy of which one file is open already. */
+struct copy {
+	struct aegis_inode_key target;
+	u64 labels[SLOT_MASK + 1]; /* of the source, by slot */
+	u32 has_target;
+	u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64); /* bpf_get_current_pid_tgid() */
+	__type(value, struct copy);
+} copies SEC(".maps");
+
+/* Whether a filesystem opens something for a task, in the name of somebody else. */
+static __always_inline bool acts_for_a_filesystem(void)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id___probe,
+				       BPF_FUNC_get_current_task_btf___probe)) {
+		struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+
+		return task->cred != task->real_cred;
+	} else {
+		struct task_struct *task = (void *)bpf_get_current_task();
+
+		return BPF_CORE_READ(task, cred) != BPF_CORE_READ(task, real_cred);
+	}
+}
+
+/* What is denied for a file, wherever it may be denied, in one slot. */
+static __always_inline found labels_of_layer(u32 slot, u64 place)
+{
+	if (!has_objects_at(slot, place))
+		return 0;
+	return found_both(own_labels(slot, inode_of(place)), place_labels(slot, place, 0)) &
+	       FOUND_ALL;
+}
+
+/* What is known of the present task's copy, from now on. (Alone, for the sake of its stack.) */
+__noinline u32 begin_copy(u64 target_number)
+{
+	u64 task = bpf_get_current_pid_tgid();
+	struct copy copy = {.has_target = target_number != 0};
+
+	if (target_number)
+		copy.target = key_of(/* direct= */ false, (struct inode *)target_number);
+	return !bpf_map_update_elem(&copies, &task, &copy, BPF_ANY);
+}
+
+/* What one slot denies for the source of a copy: for the copy as well, or as soon as it is known.
+ */
+__noinline u32 source_layer(u32 slot, u64 place)
+{
+	found labels = labels_of_layer(slot, place);
+	u64 task = bpf_get_current_pid_tgid();
+	struct copy *copy = bpf_map_lookup_elem(&copies, &task);
+
+	if (!labels)
+		return 0;
+	if (!copy) /* no room to know of it: as good as lost */
+		__sync_fetch_and_add(&marks[slot & SLOT_MASK].lost, 1);
+	else if (copy->has_target)
+		remember_by_key(slot, &copy->target, labels, 0);
+	else
+		copy->labels[slot & SLOT_MASK] = labels;
+	return 1;
+}
+
+/* The source of a copy is open. */
+__noinline u32 copy_reads(u64 place)
+{
+	u64 task = bpf_get_current_pid_tgid();
+	struct copy *copy = bpf_map_lookup_elem(&copies, &task);
+	bool is_complete = copy && copy->has_target;
+	u32 any = 0;
+
+	if (!is_complete)
+		begin_copy(0);
+	for (u32 slot = 1; slot < AEGIS_SLOTS; slot++)
+		any |= source_layer(slot, place);
+	if (is_complete || !any)
+		bpf_map_delete_elem(&copies, &task);
+	return 0;
+}
+
+/* The copy itself is open. */
+__noinline u32 copy_writes(u64 inode)
+{
+	u64 task = bpf_get_current_pid_tgid();
+	struct copy *copy = bpf_map_lookup_elem(&copies, &task);
+
+	if (!copy || copy->has_target)
+		return begin_copy(inode);
+	for (u32 slot = 1; slot < AEGIS_SLOTS; slot++)
+		if (copy->labels[slot])
+			remember(slot, inode, copy->labels[slot], 0);
+	bpf_map_delete_elem(&copies, &task);
+	return 0;
+}
+
+/* A file was opened by a task outside of every scope. */
+static __always_inline void note_layer(struct file *file)
+{
+	u64 dentry = number_of(file->f_path.dentry), inode = number_of(file->f_inode);
+
+	if (!acts_for_a_filesystem())
+		return;
+	/*
+	 * What the task itself opens through the overlay is no copy: it has the overlay's path up
+	 * to 6.4, and is not counted later.
+	 */
+	if (file->f_mode & FMODE_NOACCOUNT || inode != inode_of(dentry) ||
+	    kind_of(inode) != S_IFREG)
+		return;
+	if (file->f_mode & FMODE_WRITE)
+		copy_writes(inode);
+	else
+		copy_reads(dentry);
+}
+
+#endif

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What happens to places: bookkeeping for everybody, and what nobody in a scope may do.
+ *
+ * Everything here takes places as numbers (entries of directories), since hooks on entries know no
+ * mount: how their filesystem is reached does not matter to what is moved within it.
+ */
+#ifndef AEGIS_MOVE_H
+#define AEGIS_MOVE_H
+
+static __always_inline u32 kind_of(u64 inode_number)
+{
+	struct inode *inode = (void *)inode_number;
+
+	return FIELD(false, inode, i_mode) & S_IFMT;
+}
+
+static __always_inline u32 links_of(u64 inode_number)
+{
+	struct inode *inode = (void *)inode_number;
+
+	return FIELD(false, inode, i_nlink);
+}
+
+static __always_inline u32 label_of_filesystem_at(u32 slot, u64 place)
+{
+	struct dentry *dentry = (void *)place;
+	struct super_block *super = FIELD(false, dentry, d_sb);
+
+	return filesystem_label(slot, FIELD(false, super, s_dev));
+}
+
+/* Whether a slot holds rules with objects on the filesystem of a place. */
+static __always_inline bool has_objects_at(u32 slot, u64 place)
+{
+	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
+	u32 label;
+
+	if (!generation || !generation->number)
+		return false;
+	label = label_of_filesystem_at(slot, place);
+	return label && label != UNSEEN;
+}
+
+/*
+ * A directory goes from one place to another. If names are bound below it, they go on being so,
+ * since its late row tells its node. Where such a directory, or one that may hold such, comes to a
+ * place that has a say of its own, that holds as well: walks must not end before they come there.
+ *
+ * @own, @named: its row, and that of its name
+ * @said_there: what its new place says
+ */
+static __always_inline void directory_moves(u32 slot, u64 own, u64 named, u64 to, u64 said_there)
+{
+	volatile struct aegis_marks *mark = &marks[slot & SLOT_MASK];
+	u32 node = (u32)own ? own : named, node_there = bound_name(slot, to);
+
+	if (node && node != node_there)
+		__sync_fetch_and_add(&mark->strays, 1);
+	if (mark->strays && (said_there || (node_there && node_there != node)))
+		__sync_fetch_and_add(&mark->directories, 1);
+}
+
+/*
+ * A thing leaves a place, in one slot: what the old place says and the new one does not goes along
+ * with its inode. What is bound by its very name takes that along in any case: between two
+ * names, an open in progress might find neither.
+ *
+ * @to: its new place, or one more; 0: none
+ * @outside: by a process in no scope
+ */
+__noinline u32 leave(u32 slot, u64 from, u64 to, u32 outside)
+{
+	u64 inode = inode_of(from), flags = 0, own, named;
+	found old, new = 0, kept;
+	u32 node = 0;
+
+	if (!inode || !has_objects_at(slot, from))
+		return 0;
+	old = place_labels(slot, from, 0);
+	if (to)
+		new = place_labels(slot, to, 0);
+	/* Whoever is denied nothing may publish something where an except says so, and only there.
+	 */
+	if (outside && (new >> 13 & 7) == AEGIS_WHY_EXCEPT)
+		new = found_both(new, united_labels(slot, to));
+	if (old & FOUND_INCOMPLETE)
+		old = found_both(old & FOUND_ALL,
+				 found_one(label_of_filesystem_at(slot, from), AEGIS_WHY_LATE));
+	/* The nearest comes first, and is its own name's if that is bound. */
+	kept = (old >> 13 & 7) == AEGIS_WHY_NAME ? old : found_less(old, new);
+	if (kind_of(inode) == S_IFDIR) {
+		flags = AEGIS_ROW_DIRECTORY;
+		own = known_row(slot, inode);
+		named = bound_name(slot, from);
+		if (to)
+			directory_moves(slot, own, named, to, new);
+		if (!(u32)own)
+			node = named;
+		/* It has a node already: what was bound by names of the other is denied throughout.
+		 */
+		else if ((u32)named != (u32)own && row_beneath(named))
+			kept = found_also(kept, row_beneath(named), AEGIS_WHY_LATE);
+	}
+	kept = found_less(kept, own_labels(slot, inode));
+	if (kept || node)
+		remember(slot, inode, kept, flags << 32 | node);
+	return 0;
+}
+
+/* A symbolic link comes to a place, or goes from it: if names lead through it, they lead elsewhere.
+ */
+__noinline u32 link_changes(u32 slot, u64 place)
+{
+	if (has_objects_at(slot, place) && bound_name(slot, place))
+		__sync_fetch_and_add(&marks[slot & SLOT_MASK].links, 1);
+	return 0;
+}
+
+/*
+ * Before anything is moved, linked (`to` is one more place) or taken away (`to` is 0). In every
+ * slot that is filled, since each may decide at any time.
+ */
+static __always_inline void note_move(struct subject subject, u64 from, u64 to)
+{
+	u64 inode = inode_of(from);
+	bool is_link = kind_of(inode) == S_IFLNK;
+
+	for (u32 slot = 1; slot < AEGIS_SLOTS; slot++) {
+		leave(slot, from, to, !subject.scope);
+		if (is_link)
+			link_changes(slot, from);
+		if (is_link && to)
+			link_changes(slot, to);
+	}
+}
+
+/* What the rules say of accesses to an entry, and to the inode behind it; 0: to a name alone. */
+__noinline u64 weigh_entry(u32 slot, u64 asked, u64 place, u64 inode)
+{
+	struct dentry *dentry = (void *)place;
+	u32 strictest = label_of_filesystem_at(slot, place);
+	found labels;
+
+	if (strictest == UNSEEN)
+		return weigh_unseen(slot, asked, number_of(FIELD(false, dentry, d_sb)), 0);
+	if (!strictest)
+		return 0;
+	labels = place_labels(slot, place, 0);
+	if (inode)
+		labels = found_both(own_labels(slot, inode), labels);
+	return weigh_found(slot, asked, labels, strictest, 0);
+}
+
+static __always_inline u64 with_why(u64 answer, u64 why)
+{
+	return (answer & ~(0xffULL << 48)) | why << 48;
+}
+
+/*
+ * Landlock's rule for REFER: nothing gets a place where this scope is denied less. The first access
+ * that is denied at the old place and not at the new one decides.
+ */
+__noinline u64 weigh_refer(u32 slot, u32 scope, u64 from, u64 to)
+{
+	u64 inode = inode_of(from);
+
+	for (u32 access = 0; access < AEGIS_ACCESSES; access++) {
+		u64 asked = question(scope, 1U << access);
+		packed_answer old = weigh_entry(slot, asked, from, inode);
+
+		if (is_denied(old) && !is_denied(weigh_entry(slot, asked, to, inode)))
+			return with_why(old, AEGIS_WHY_REFER);
+	}
+	return 0;
+}
+
+/*
+ * What is on the way to an object (a directory, or a link) stays where it is for everybody to whom
+ * the object is denied: else its name could be given to something else.
+ */
+__noinline u64 weigh_way(u32 slot, u32 scope, u64 place)
+{
+	u32 strictest = label_of_filesystem_at(slot, place);
+	u64 asked = question(scope, (1U << AEGIS_ACCESSES) - 1), inode = inode_of(place);
+	u32 by_name, by_inode, kind;
+	packed_answer answer = 0;
+
+	if (!inode || !strictest || strictest == UNSEEN)
+		return 0;
+	kind = kind_of(inode);
+	if (kind != S_IFDIR && kind != S_IFLNK)
+		return 0;
+	by_name = row_beneath(bound_name(slot, place));
+	by_inode = row_beneath(row_of(/* direct= */ false, slot, (struct inode *)inode));
+	if (by_name)
+		answer = weigh_found(slot, asked, found_one(by_name, AEGIS_WHY_NAME), 0, answer);
+	if (by_inode)
+		answer = weigh_found(slot, asked, found_one(by_inode, AEGIS_WHY_INODE), 0, answer);
+	return is_denied(answer) ? with_why(answer, AEGIS_WHY_WAY) : 0;
+}
+
+/* See aegis_inode_follow_link. */
+__noinline u64 weigh_link(u32 slot, u32 scope, u64 place)
+{
+	u32 strictest = label_of_filesystem_at(slot, place);
+	packed_answer first = 0;
+	u64 row;
+
+	if (!strictest || strictest == UNSEEN)
+		return 0;
+	row = bound_name(slot, place);
+	if (!row)
+		return 0;
+	/* A link on the way has changed: what is bound below it may be where it leads now. */
+	if (marks[slot & SLOT_MASK].links)
+		return weigh_way(slot, scope, place);
+	if (!row_label(row))
+		return 0;
+	for (u32 access = 0; access < AEGIS_ACCESSES; access++) {
+		packed_answer answer = weigh_found(slot, question(scope, 1U << access),
+						   found_one(row_label(row), AEGIS_WHY_NAME), 0, 0);
+
+		if (!is_denied(answer))
+			return 0;
+		if (!access)
+			first = answer;
+	}
+	return with_why(first, AEGIS_WHY_WAY);
+}
+
+#endif
