@@ -15,6 +15,8 @@
 
 mod answer;
 mod line;
+#[cfg(test)]
+mod tests;
 mod time;
 mod verify;
 
@@ -24,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Digest;
 
-pub use answer::{Answer, At, Held, Now, Pending};
+pub use answer::{Answer, At, Held, Now, Pending, Since};
 pub use line::{BadLine, LINE_MAX, Sealed, read_line, seal};
 pub use time::Time;
 pub use verify::{

@@ -9,12 +9,12 @@ use crate::Digest;
 pub struct Held {
     /// The set that decides; none: nothing of ours does.
     pub set: Option<InForce>,
-    /// The entry that says so, and its time.
-    pub since: Option<(u64, Time)>,
+    /// The entry that says so.
+    pub since: Option<Since>,
     /// Whether denials of rules are only reported.
     pub emergency: bool,
-    /// A change that was begun and has no end yet.
-    pub pending: Option<Pending>,
+    /// Changes that were begun, whose end is not on record and follows from nothing else.
+    pub pending: Vec<Pending>,
     /// When the emergency ends by itself.
     emergency_until: Option<Time>,
     /// When the set is taken back by itself, and to what.
@@ -23,15 +23,43 @@ pub struct Held {
     boot: Option<String>,
 }
 
-/// A change without an end on record.
+/// Who brought about what holds, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// The entry.
+    pub sequence: u64,
+    /// Its time.
+    pub time: Time,
+    /// Its command.
+    pub command: String,
+    /// The user who ran it.
+    pub uid: u32,
+    /// The user who logged in for it.
+    pub login_uid: Option<u32>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// A change without an end on record: its command was killed, or is still at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
     /// The entry that began it.
-    pub sequence: u64,
-    /// Its command.
-    pub command: String,
+    pub since: Since,
     /// What it is meant to bring about.
     pub effect: Effect,
+    /// When the kernel would take that back by itself.
+    until: Option<Time>,
+}
+
+impl Pending {
+    /// The digest of the set that is in force if it happened; `None` if it changes no set.
+    fn set_digest(&self) -> Option<Option<Digest>> {
+        match &self.effect {
+            Effect::InForce(set) => Some(Some(set.set_digest)),
+            Effect::Detached => Some(None),
+            _ => None,
+        }
+    }
 }
 
 impl Held {
@@ -44,21 +72,28 @@ impl Held {
             self.restarted();
         }
         self.boot = record.boot.clone().or_else(|| self.boot.take());
+        let since = Since {
+            sequence: record.sequence,
+            time: record.time,
+            command: entry.command.clone(),
+            uid: record.uid,
+            login_uid: record.login_uid,
+            reason: entry.reason.clone(),
+        };
         match entry.phase {
             Phase::Begin => {
-                self.pending = Some(Pending {
-                    sequence: record.sequence,
-                    command: entry.command.clone(),
-                    effect: entry.effect.clone(),
-                });
+                self.look_back(entry.before);
+                let (effect, until) = (entry.effect.clone(), entry.until);
+                self.pending.push(Pending { since, effect, until });
             }
-            Phase::Undone => self.pending = None,
+            Phase::Undone => {
+                self.pending.retain(|pending| Some(pending.since.sequence) != entry.begun);
+            }
             Phase::Done => {
-                let own = |pending: &Pending| entry.begun.is_none_or(|own| own == pending.sequence);
-                if self.pending.as_ref().is_some_and(own) {
-                    self.pending = None;
-                }
-                self.settle(&entry.effect, entry.until, (record.sequence, record.time));
+                let settles = matches!(entry.effect, Effect::InForce(_) | Effect::Detached);
+                self.pending
+                    .retain(|pending| !settles && Some(pending.since.sequence) != entry.begun);
+                self.settle(&entry.effect, entry.until, since);
             }
             Phase::Refused | Phase::Note => {}
         }
@@ -75,7 +110,23 @@ impl Held {
         }
     }
 
-    fn settle(&mut self, effect: &Effect, until: Option<Time>, since: (u64, Time)) {
+    /// A change says what was in force before it: so it is known whether one that has no end happened.
+    fn look_back(&mut self, before: Option<Digest>) {
+        let did_not = self.set.as_ref().map(|set| set.set_digest) == before;
+        let mut happened =
+            self.pending.iter().filter(|pending| pending.set_digest() == Some(before));
+        match (did_not, happened.next().cloned(), happened.next()) {
+            (true, None, _) => self.pending.clear(),
+            (false, Some(one), None) => {
+                self.pending.clear();
+                self.settle(&one.effect, one.until, one.since);
+            }
+            // The same set on both sides, or what somebody else did: nothing follows from that.
+            _ => {}
+        }
+    }
+
+    fn settle(&mut self, effect: &Effect, until: Option<Time>, since: Since) {
         match effect {
             Effect::None => {}
             Effect::InForce(set) => {
@@ -103,7 +154,7 @@ impl Held {
     /// The memory of the kernel is empty after a start. An emergency outlives it.
     fn restarted(&mut self) {
         self.set = None;
-        self.pending = None;
+        self.pending.clear();
         self.unconfirmed = None;
     }
 
@@ -114,11 +165,11 @@ impl Held {
         }
         let number = |set: &InForce| (set.generation, set.set_digest);
         let mut sets = vec![self.set.as_ref().map(number)];
-        match self.pending.as_ref().map(|pending| &pending.effect) {
-            Some(Effect::InForce(set)) => sets.push(Some(number(set))),
-            Some(Effect::Detached) => sets.push(None),
-            _ => {}
-        }
+        sets.extend(self.pending.iter().filter_map(|pending| match &pending.effect {
+            Effect::InForce(set) => Some(Some(number(set))),
+            Effect::Detached => Some(None),
+            _ => None,
+        }));
         sets
     }
 }
@@ -234,10 +285,10 @@ impl At {
             }
         }
         self.held.lapse(self.time);
-        if let Some(pending) = &self.held.pending {
+        for Pending { since, .. } in &self.held.pending {
             self.doubts.push(format!(
                 "entry {} begins `{}`, and its end is not on record before that time",
-                pending.sequence, pending.command
+                since.sequence, since.command
             ));
         }
         if open && self.time > now.time {

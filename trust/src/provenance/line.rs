@@ -88,7 +88,7 @@ fn parts(line: &[u8]) -> Option<(&[u8], Digest)> {
 }
 
 /// What is hashed is told apart from anything else that is hashed anywhere.
-fn hash(json: &[u8]) -> Digest {
+pub(super) fn hash(json: &[u8]) -> Digest {
     let hasher = Sha256::new().chain_update(DOMAIN).chain_update(json);
     Digest::from_bytes(hasher.finalize().into())
 }

@@ -16,6 +16,7 @@ pub struct Verifier {
     segments: usize,
     entries: u64,
     head: Head,
+    last_time: Time,
     instance: Option<String>,
     faults: Vec<Fault>,
     torn: Option<Torn>,
@@ -105,6 +106,8 @@ pub struct Verification {
     pub entries: u64,
     /// The newest line.
     pub head: Head,
+    /// When the newest line was made.
+    pub last_time: Time,
     /// The log's own id, as its newest line has it.
     pub instance: Option<String>,
     /// What is not as it should be; none: the log is whole, as far as its witnesses can show.
@@ -139,6 +142,7 @@ impl Verifier {
             segments: 0,
             entries: 0,
             head: Head::NONE,
+            last_time: Time::default(),
             instance: None,
             faults: Vec::new(),
             torn: None,
@@ -218,6 +222,7 @@ impl Verifier {
             segments: self.segments,
             entries: self.entries,
             head: self.head,
+            last_time: self.last_time,
             instance: self.instance,
             faults: self.faults,
             torn: self.torn,
@@ -244,6 +249,7 @@ impl Verifier {
         }
         self.entries += 1;
         self.head = sealed.head();
+        self.last_time = record.time;
         self.instance = Some(record.instance.clone());
         for (hash, at) in &mut self.given {
             if *hash == sealed.hash {
@@ -272,9 +278,9 @@ impl Verifier {
         self.held.take(sealed);
     }
 
-    /// A segment is named by its first entry.
+    /// A segment is named by its first entry; other files may hold a log as well.
     fn named(&mut self, name: &str, sealed: &Sealed) {
-        if name != segment_name(sealed.record.sequence) {
+        if name.starts_with(SEGMENT) && name != segment_name(sealed.record.sequence) {
             let message = format!("its first entry is {}", sealed.record.sequence);
             self.fault("MISPLACED", name.to_owned(), &message);
         }
@@ -379,7 +385,7 @@ impl KernelWitness {
 
 /// The name of the segment that begins with this entry; names sort as entries do.
 pub fn segment_name(first: u64) -> String {
-    format!("segment-{first:020}.jsonl")
+    format!("{SEGMENT}{first:020}.jsonl")
 }
 
 /// The whole lines of a reserve, and what follows them and is not zeros.
@@ -392,4 +398,5 @@ pub fn reserve_lines(bytes: &[u8]) -> (Vec<&[u8]>, &[u8]) {
     (lines.filter_map(|line| line.strip_suffix(b"\n")).collect(), rest)
 }
 
+const SEGMENT: &str = "segment-";
 const FAULTS_MAX: usize = 100;
