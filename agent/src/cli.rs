@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The table of verbs and flags. What they do is in `commands/`.
 
+pub(crate) mod provenance;
 mod signing;
 
 use std::{path::PathBuf, time::Duration};
@@ -71,6 +72,8 @@ pub(crate) enum Verb {
     Config(Config),
     /// Run the agent in the foreground: keep events, renew the proof
     Run(Run),
+    /// Say what was enforced, who changed it, and whether the record of it is whole
+    Provenance(provenance::Provenance),
     /// Open files from two cgroups, for the proof
     #[command(name = "__probe", hide = true)]
     Probe(Probe),
@@ -136,7 +139,7 @@ pub(crate) struct Apply {
 pub(crate) struct Remove {
     /// The name of the policy
     pub(crate) name: String,
-    /// Why; goes into the log of changes
+    /// Why; goes into the provenance log
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub(crate) reason: String,
 }
@@ -144,7 +147,7 @@ pub(crate) struct Remove {
 /// Flags of `detach`.
 #[derive(Debug, Args)]
 pub(crate) struct Detach {
-    /// Why; goes into the log of changes
+    /// Why; goes into the provenance log
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub(crate) reason: String,
     /// Remove the state directory as well
@@ -238,8 +241,15 @@ fn patience(text: &str) -> Result<Duration, String> {
 }
 
 fn reason(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("a reason has words".to_owned()) } else { Ok(text.to_owned()) }
+    match text.len() {
+        _ if text.trim().is_empty() => Err("a reason has words".to_owned()),
+        // It has to fit into the provenance log's reserve, with what else is said there.
+        bytes if bytes > REASON_MAX => Err(format!("a reason has at most {REASON_MAX} bytes")),
+        _ => Ok(text.to_owned()),
+    }
 }
+
+const REASON_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {

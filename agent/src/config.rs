@@ -174,7 +174,7 @@ pub(crate) const KEYS: [Key; 10] = [
         takes: Place::TAKES,
         flag: None,
         reloads: false,
-        what: "what must outlive a reboot: policies in force, the log of changes; below `--root`",
+        what: "what must outlive a reboot: policies in force, the provenance log; below `--root`",
         set: |config, text| put(&mut config.state_directory, text),
         show: |config| config.state_directory.written(),
         bare: false,

@@ -25,20 +25,23 @@ use std::{
     },
 };
 
-use aegis_kernel::{Generation, LogHead, Witness};
+use aegis_kernel::{Generation, Kernel, LogHead, Witness};
 use aegis_trust::{
     Digest,
     provenance::{
-        Effect, Entry, Failure, Head, InForce, LOG, Phase, PolicyInForce, Record, Sealed, Step,
-        code, seal,
+        Effect, Entry, Failure, Head, InForce, KernelHead, KernelWitness, LOG, Phase,
+        PolicyInForce, Record, Sealed, Step, code, seal,
     },
 };
 use anyhow::Context as _;
 
-use crate::{context::Context, failure, proof::Proof, state::StoredSet, trust::Signature};
+use crate::{context::Context, failure, proof::Proof, state::StoredSet, time, trust::Signature};
 
 use origin::Origin;
 use store::{Store, Tail, Wait};
+
+pub(crate) use origin::now;
+pub(crate) use store::{RESERVE, Snapshot};
 
 /// The log of this node.
 #[derive(Clone, Debug)]
@@ -57,6 +60,17 @@ pub(crate) struct Begun {
     log: Log,
     entry: Entry,
     sequence: u64,
+}
+
+/// The log and the kernel at one moment.
+#[derive(Debug)]
+pub(crate) struct Look {
+    /// What is on disk; `None`: there is no log.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// What the kernel says.
+    pub(crate) kernel: KernelWitness,
+    /// Why it could not be asked.
+    pub(crate) unasked: Option<String>,
 }
 
 /// What an entry may use, and whether what it says waits for it.
@@ -125,6 +139,65 @@ impl Log {
         Some(format!("the refusal is not in the provenance log: {error:#}"))
     }
 
+    /// Everything that is there, and what the kernel says of it, at one moment.
+    ///
+    /// # Errors
+    /// If it cannot be read, or somebody writes for too long.
+    pub(crate) fn look(&self) -> anyhow::Result<Look> {
+        let (snapshot, kernel) = Snapshot::take(&self.directory, || self.ask_kernel())?;
+        Ok(match kernel {
+            Ok(kernel) => Look { snapshot, kernel, unasked: None },
+            Err(error) => Look {
+                snapshot,
+                kernel: KernelWitness::NotAsked,
+                unasked: Some(format!("{error:#}")),
+            },
+        })
+    }
+
+    /// Keeps what is there aside, whatever it is, and begins another log that says so. The answer is where
+    /// it is kept.
+    ///
+    /// # Errors
+    /// If it cannot be moved, or nothing can be written.
+    pub(crate) fn restart(&self, reason: &str) -> anyhow::Result<PathBuf> {
+        let mut store = Store::open(&self.directory, Wait::LONG, self.segment_max)?;
+        let name = format!("aside-{}", now());
+        let digest = store.set_aside(&name)?;
+        let entry = Entry {
+            weakening: true,
+            reason: Some(reason.to_owned()),
+            details: [("kept_in", name.clone()), ("sha256", digest.to_string())]
+                .map(|(key, value)| (key.to_owned(), value))
+                .into(),
+            ..note(code::RESTARTED, "the log before this one was kept aside by an operator")
+        };
+        self.writer(&mut store, Origin::now(), &Tail::EMPTY, Urgency::Before)
+            .write(Tail::EMPTY, &entry)?;
+        Ok(self.directory.join(name))
+    }
+
+    fn ask_kernel(&self) -> anyhow::Result<KernelWitness> {
+        let boot = time::boot();
+        let Some(witness) = Witness::open(&self.pins)? else {
+            return Ok(KernelWitness::Nothing { boot });
+        };
+        let kernel = Kernel::open(&self.pins)?;
+        let active = crate::apply::active(kernel.as_ref())?;
+        let number = |generation: &Generation| {
+            (generation.number, Digest::from_bytes(generation.set_digest))
+        };
+        let head = |head: LogHead| KernelHead {
+            head: Head { sequence: head.sequence, hash: Digest::from_bytes(head.hash) },
+            written: head.written,
+        };
+        Ok(KernelWitness::Pinned {
+            heads: witness.heads().map(head),
+            active: active.as_ref().map(|(_, generation)| number(generation)),
+            boot,
+        })
+    }
+
     /// Puts on record what has acted already.
     fn after(&self, entry: &Entry) -> Option<String> {
         let error = self.append(entry, Urgency::After).err()?;
@@ -150,18 +223,21 @@ impl Log {
         let tail = store.tail().context(failed)?;
         // As late as it can be, so that entries are in the order of their times.
         origin.set_time();
+        let mut writer = self.writer(&mut store, origin, &tail, urgency);
+        writer.write(tail, entry).context(failed)
+    }
+
+    fn writer<'a>(
+        &'a self,
+        store: &'a mut Store,
+        origin: Origin,
+        tail: &Tail,
+        urgency: Urgency,
+    ) -> Writer<'a> {
         // A witness that cannot be reached keeps nobody from writing; the entry says so.
         let witness = Witness::open(&self.pins).ok().flatten();
-        let mut writer = Writer {
-            log: self,
-            store: &mut store,
-            witness,
-            origin,
-            head: tail.head(),
-            instance: tail.instance(),
-            urgency,
-        };
-        writer.write(tail, entry).context(failed)
+        let (head, instance) = (tail.head(), tail.instance());
+        Writer { log: self, store, witness, origin, head, instance, urgency }
     }
 }
 

@@ -10,6 +10,7 @@ mod explain;
 mod health;
 mod keygen;
 mod list;
+mod provenance;
 mod provoke;
 mod remove;
 mod sign;
@@ -106,6 +107,7 @@ fn act(cli: &Cli, output: &Output, context: &Context) -> anyhow::Result<Answer> 
         Verb::Events(args) => events::run(context, args, *output),
         Verb::Why(args) => why::run(context, args),
         Verb::Config(args) => config::run(context, args),
+        Verb::Provenance(args) => provenance::run(context, args),
         Verb::Run(args) => daemon::run(context, args, *output),
         Verb::Probe(args) => provoke::run(args),
         // Served above: it asks for nothing of ours.
@@ -143,6 +145,7 @@ const fn goes_on_with_faults(verb: &Verb) -> bool {
             | Verb::Events(_)
             | Verb::Why(_)
             | Verb::Detach(_)
+            | Verb::Provenance(_)
     )
 }
 

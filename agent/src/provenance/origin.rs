@@ -41,7 +41,7 @@ impl Origin {
 }
 
 /// The calendar's present moment.
-pub(super) fn now() -> Time {
+pub(crate) fn now() -> Time {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Time::from_us(now.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX)))
 }

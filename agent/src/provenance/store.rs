@@ -51,6 +51,9 @@ pub(super) struct Tail {
 }
 
 impl Tail {
+    /// Of a log without a line.
+    pub(super) const EMPTY: Self = Self { last: None, torn: None };
+
     pub(super) fn head(&self) -> Head {
         self.last.as_ref().map_or(Head::NONE, Sealed::head)
     }
@@ -76,6 +79,16 @@ impl Wait {
     pub(super) const LONG: Self = Self(Duration::from_secs(10));
     /// Whatever it is has happened, and nobody waits for long at such a time.
     pub(super) const SHORT: Self = Self(Duration::from_secs(2));
+}
+
+/// A log as it is at one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    path: PathBuf,
+    /// Name and length of each segment.
+    segments: Vec<(String, u64)>,
+    /// The reserve, with its zeros.
+    pub(crate) reserve: Vec<u8>,
 }
 
 impl Store {
@@ -238,6 +251,27 @@ impl Store {
         Ok(found.map(|sealed| sealed.hash))
     }
 
+    /// Moves everything that is there into a directory beside it; its name, and the digest of what the
+    /// segments hold.
+    pub(super) fn set_aside(&mut self, name: &str) -> anyhow::Result<Digest> {
+        let aside = self.path.join(name);
+        files::make_directory(&aside)?;
+        let mut all = Vec::new();
+        let failed = || format!("failed to keep the log aside in {}", aside.display());
+        for first in self.segments.drain(..) {
+            let segment = self.path.join(segment_name(first));
+            all.extend(files::read_trusted(&segment, u64::MAX >> 1)?);
+            fs::rename(&segment, aside.join(segment_name(first))).with_context(failed)?;
+        }
+        match fs::rename(self.path.join(RESERVE), aside.join(RESERVE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            moved => moved.with_context(failed)?,
+        }
+        files::sync_directory_of(&aside.join(RESERVE)).with_context(failed)?;
+        files::sync_directory_of(&aside).with_context(failed)?;
+        Ok(Digest::of(&all))
+    }
+
     fn append(&mut self, sequence: u64, line: &[u8]) -> anyhow::Result<()> {
         let added = u64::try_from(line.len())?;
         let last = self.segments.last().map(|first| self.path.join(segment_name(*first)));
@@ -273,6 +307,45 @@ impl Store {
         file.sync_data().with_context(failed)?;
         self.reserved = end;
         self.pending.push(line.to_vec());
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    /// Looks how long everything is while nobody writes; what `also` looks at belongs to it.
+    pub(super) fn take<T>(
+        path: &Path,
+        also: impl FnOnce() -> T,
+    ) -> anyhow::Result<(Option<Self>, T)> {
+        let there = fs::symlink_metadata(path);
+        if there.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Ok((None, also()));
+        }
+        let _lock = lock(path, FlockOperation::NonBlockingLockShared, Wait::LONG)?;
+        let length = |first: &u64| {
+            let name = segment_name(*first);
+            let found = fs::symlink_metadata(path.join(&name))
+                .with_context(|| format!("failed to look at {}", path.join(&name).display()))?;
+            anyhow::Ok((name, found.len()))
+        };
+        let segments = segments(path)?.iter().map(length).collect::<anyhow::Result<_>>()?;
+        let reserve = match files::read_trusted(&path.join(RESERVE), RESERVE_SIZE * 2) {
+            Err(error) if files::is_missing(&error) => Vec::new(),
+            reserve => reserve?,
+        };
+        Ok((Some(Self { path: path.to_owned(), segments, reserve }), also()))
+    }
+
+    /// Hands out each segment, by name, as it was then.
+    pub(crate) fn each(
+        &self,
+        mut with: impl FnMut(&str, &[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        for (name, length) in &self.segments {
+            let mut bytes = files::read_trusted(&self.path.join(name), SEGMENT_READ)?;
+            bytes.truncate(usize::try_from(*length)?);
+            with(name, &bytes)?;
+        }
         Ok(())
     }
 }

@@ -33,9 +33,9 @@ fn verify(log: &Log) -> Verification {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         verifier.segment(&name, &fs::read(&path).unwrap(), &mut |_| {});
     }
-    let reserve = fs::read(log.directory.join(store::RESERVE)).unwrap();
-    verifier.reserve(store::RESERVE, &reserve, &mut |_| {});
-    verifier.finish(origin::now())
+    let reserve = fs::read(log.directory.join(RESERVE)).unwrap();
+    verifier.reserve(RESERVE, &reserve, &mut |_| {});
+    verifier.finish(now())
 }
 
 fn segments(log: &Log) -> Vec<PathBuf> {
@@ -185,13 +185,31 @@ fn what_has_acted_goes_into_the_reserve_and_from_there_into_the_chain() {
     let reserved = verify(&log);
     assert!(reserved.is_whole() && reserved.head == head, "{reserved:?}");
     // A kill after the move and before the reserve was cleared: the line is there twice, and counts once.
-    let reserve = fs::read(log.directory.join(store::RESERVE)).unwrap();
+    let reserve = fs::read(log.directory.join(RESERVE)).unwrap();
     change(&log, "remove");
     let moved = verify(&log);
     assert!(moved.is_whole() && moved.entries == before.entries + 3, "{moved:?}");
-    fs::write(log.directory.join(store::RESERVE), &reserve).unwrap();
+    fs::write(log.directory.join(RESERVE), &reserve).unwrap();
     assert!(verify(&log).is_whole());
     change(&log, "remove");
     assert!(verify(&log).is_whole());
-    assert!(fs::read(log.directory.join(store::RESERVE)).unwrap().iter().all(|byte| *byte == 0));
+    assert!(fs::read(log.directory.join(RESERVE)).unwrap().iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_reserve_that_does_not_go_on_with_the_chain_stops_every_change() {
+    let scratch = Scratch::new();
+    let log = log(&scratch);
+    change(&log, "apply");
+    let last = fs::read_to_string(&segments(&log)[0]).unwrap();
+    let mut record =
+        aegis_trust::provenance::read_line(last.lines().last().unwrap().as_bytes()).unwrap().record;
+    record.sequence += 1;
+    let (line, _) = seal(&record).unwrap();
+    let mut reserve = fs::read(log.directory.join(RESERVE)).unwrap();
+    reserve[..line.len()].copy_from_slice(line.as_bytes());
+    fs::write(log.directory.join(RESERVE), &reserve).unwrap();
+    let error = log.begin(entry("remove")).unwrap_err();
+    assert_eq!(failure::tell(&error).code, "LOG_BROKEN", "{error:#}");
+    assert!(!verify(&log).is_whole());
 }
