@@ -159,7 +159,8 @@ static __always_inline u64 with_why(u64 answer, u64 why)
 
 /*
  * Landlock's rule for REFER: nothing gets a place where this scope is denied less. The first access
- * that is denied at the old place and not at the new one decides.
+ * that is denied at the old place and not at the new one decides. What a thing takes along wherever
+ * it goes makes no place stricter.
  */
 __noinline u64 weigh_refer(u32 slot, u32 scope, u64 from, u64 to)
 {
@@ -169,7 +170,7 @@ __noinline u64 weigh_refer(u32 slot, u32 scope, u64 from, u64 to)
 		u64 asked = question(scope, 1U << access);
 		packed_answer old = weigh_entry(slot, asked, from, inode);
 
-		if (is_denied(old) && !is_denied(weigh_entry(slot, asked, to, inode)))
+		if (is_denied(old) && !is_denied(weigh_entry(slot, asked, to, 0)))
 			return with_why(old, AEGIS_WHY_REFER);
 	}
 	return 0;

@@ -50,9 +50,9 @@ static __always_inline found said_by(u64 row, bool is_object, u32 why)
 {
 	if (!row_label(row) || !(is_object || row & ROW_DIRECTORY))
 		return 0;
-	if (row & ROW_EXCEPT)
-		why = AEGIS_WHY_EXCEPT;
-	return found_one(row_label(row), is_object ? why : AEGIS_WHY_DIRECTORY);
+	if (!is_object)
+		why = AEGIS_WHY_DIRECTORY;
+	return found_one(row_label(row), row & ROW_EXCEPT ? AEGIS_WHY_EXCEPT : why);
 }
 
 /*
@@ -399,27 +399,28 @@ __noinline u64 united_labels(u32 slot, u64 place)
 
 /*
  * The row of the name that an entry has, as the tree of names gives it, whatever inode stands
- * there; 0 if policies do not name it.
+ * there; 0 if policies do not name it. A directory that has a node and stands where names give
+ * another may know nothing of an entry that those further up do know.
  */
 __noinline u64 bound_name(u32 slot, u64 place)
 {
-	struct dentry *entry = (void *)place, *child = entry;
+	u64 here = place;
 
 	for (int i = 0; i < AEGIS_WALK_MAX; i++) {
-		struct dentry *parent = FIELD(false, child, d_parent);
-		struct inode *inode = FIELD(false, parent, d_inode);
-		u64 node, name;
+		struct dentry *child = (void *)here;
+		u64 above = parent_of(here), node, name;
 
-		if (parent == child || !inode)
+		if (above == here)
 			return 0;
-		node = known_row(slot, number_of(inode));
+		node = known_row(slot, inode_of(above));
 		if ((u32)node) {
 			name = named(slot, node, number_of(FIELD(false, child, d_name.name)));
-			if (child == entry)
+			if (name && here != place)
+				name = descend_to_row(slot, place, here, name);
+			if (name)
 				return name;
-			return descend_to_row(slot, place, number_of(child), name);
 		}
-		child = parent;
+		here = above;
 	}
 	return 0;
 }
