@@ -349,7 +349,7 @@ pub struct aegis_generation {
     pub unknown_scope: aegis_u32,
     pub unknown_label: aegis_u32,
     pub policies: aegis_u32,
-    pub reserved: aegis_u32,
+    pub accesses: aegis_u32,
     pub set_digest: [aegis_u8; 32usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -378,8 +378,8 @@ const _: () = {
         [::std::mem::offset_of!(aegis_generation, unknown_label) - 52usize];
     ["Offset of field: aegis_generation::policies"]
         [::std::mem::offset_of!(aegis_generation, policies) - 56usize];
-    ["Offset of field: aegis_generation::reserved"]
-        [::std::mem::offset_of!(aegis_generation, reserved) - 60usize];
+    ["Offset of field: aegis_generation::accesses"]
+        [::std::mem::offset_of!(aegis_generation, accesses) - 60usize];
     ["Offset of field: aegis_generation::set_digest"]
         [::std::mem::offset_of!(aegis_generation, set_digest) - 64usize];
 };

@@ -34,6 +34,9 @@ pub struct Rows {
     pub unknown_scope: u32,
     /// The union of all rules, for an object that cannot be told.
     pub unknown_label: u32,
+    /// The accesses that any rule speaks of, but those of the proof: one bit each, by
+    /// [`Access::index`](crate::Access::index).
+    pub accesses: u32,
     /// How many policies it was compiled from.
     pub policies: u32,
     /// SHA-256 of the set of policies.

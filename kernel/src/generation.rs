@@ -27,6 +27,8 @@ pub struct Generation {
     pub labels: u32,
     /// See `labels`.
     pub scopes: u32,
+    /// The accesses that any rule speaks of: one bit each, by [`aegis_abi::Access::index`].
+    pub accesses: u32,
 }
 
 impl Generation {
@@ -39,6 +41,7 @@ impl Generation {
             filled_at: raw.filled_at,
             labels: raw.labels,
             scopes: raw.scopes,
+            accesses: raw.accesses,
         })
     }
 }
@@ -77,11 +80,16 @@ impl Kernel {
         raw.root_flags = rows.root_flags;
         raw.unknown_scope = rows.unknown_scope;
         raw.unknown_label = rows.unknown_label;
+        raw.accesses = rows.accesses;
         raw.policies = rows.policies;
         raw.set_digest = rows.set_digest;
         self.write_generation(slot, &raw)?;
         let generation =
             self.generation(slot)?.ok_or(Error::NotAsWritten { map: "generations" })?;
+        if let Err(error) = self.fit_hooks() {
+            self.empty(slot)?;
+            return Err(error);
+        }
         Ok((slot, generation))
     }
 
@@ -91,7 +99,8 @@ impl Kernel {
     /// If the kernel refuses.
     pub fn empty(&self, slot: Slot) -> Result<(), Error> {
         self.write_generation(slot, &aegis_generation::new_zeroed())?;
-        self.by_slot.clear(slot)
+        self.by_slot.clear(slot)?;
+        self.fit_hooks()
     }
 
     /// Every count of a slot's generation.

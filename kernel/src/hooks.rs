@@ -19,6 +19,9 @@ use zerocopy::IntoBytes as _;
 use crate::Error;
 
 /// Every hook. A program of ours is called `aegis_HOOK`.
+///
+/// Those of [`FOR_WRITING`] are attached only while a generation has a rule on `write`: a program on a
+/// hook costs every process that passes it.
 pub(crate) const HOOKS: &[&str] = &[
     "file_open",
     "mmap_file",
@@ -42,6 +45,18 @@ pub(crate) const HOOKS: &[&str] = &[
     "move_mount",
     "sb_umount",
     "sb_pivotroot",
+];
+
+/// Hooks that decide `write`, and do nothing else.
+pub(crate) const FOR_WRITING: &[&str] = &[
+    "inode_create",
+    "inode_mkdir",
+    "inode_mknod",
+    "inode_setattr",
+    "inode_setxattr",
+    "inode_removexattr",
+    "inode_set_acl",
+    "inode_remove_acl",
 ];
 
 /// Hooks that came after 5.10, where something else is called in their place.

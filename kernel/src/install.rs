@@ -5,11 +5,16 @@
 //! all is there or nothing. Attached programs decide nothing as long as no slot is active.
 
 use std::{
+    ffi::CString,
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
     path::{Path, PathBuf},
     sync::atomic::Ordering,
 };
 
-use libbpf_rs::{Link, MapCore as _, MapHandle, Object};
+use libbpf_rs::{Link, MapCore as _, MapHandle, Object, Program, libbpf_sys};
 use rustix::{
     fs::{self, AtFlags, CWD, Mode},
     io::Errno,
@@ -112,23 +117,67 @@ fn pin_and_attach(object: &Object, place: &Path) -> Result<Vec<Link>, Error> {
         handle.pin(place.join(pin)).map_err(|source| Error::map("pin", &name, source))?;
     }
     let absent = hooks::absent()?;
-    hooks::HOOKS
-        .iter()
-        .filter(|hook| !absent.contains(hook))
-        .map(|hook| {
-            let attach = |source| Error::Attach { hook, source };
-            let program = object
-                .progs_mut()
-                .find(|program| program.name().to_string_lossy() == format!("aegis_{hook}"))
-                .ok_or_else(|| Error::OtherMap {
-                    map: (*hook).to_owned(),
-                    what: "the object has no program for this hook",
-                })?;
-            let mut link = program.attach_lsm().map_err(attach)?;
-            link.pin(link_pin(place, hook)).map_err(attach)?;
-            Ok(link)
-        })
-        .collect()
+    let mut links = Vec::new();
+    for hook in hooks::HOOKS.iter().filter(|hook| !absent.contains(hook)) {
+        let attach = |source| Error::Attach { hook, source };
+        let mut program = object
+            .progs_mut()
+            .find(|program| program.name().to_string_lossy() == format!("aegis_{hook}"))
+            .ok_or_else(|| Error::OtherMap {
+                map: (*hook).to_owned(),
+                what: "the object has no program for this hook",
+            })?;
+        if hooks::FOR_WRITING.contains(hook) {
+            program.pin(program_pin(place, hook)).map_err(attach)?;
+            continue;
+        }
+        let mut link = program.attach_lsm().map_err(attach)?;
+        link.pin(link_pin(place, hook)).map_err(attach)?;
+        links.push(link);
+    }
+    Ok(links)
+}
+
+/// Attaches a program that is pinned, unless it is attached.
+pub(crate) fn attach(pins: &Path, hook: &'static str) -> Result<(), Error> {
+    if check_hook(pins, hook).is_ok() {
+        return Ok(());
+    }
+    let path = program_pin(pins, hook);
+    let program = Program::fd_from_pinned_path(&path)
+        .map_err(|source| Error::OpenPin { path: path.clone(), source })?;
+    let failed = |number: i32| Error::Attach {
+        hook,
+        source: libbpf_rs::Error::from_raw_os_error(number.saturating_neg()),
+    };
+    // SAFETY: a descriptor that we hold goes in; another, checked and then owned, comes out.
+    let link = unsafe {
+        let kind = libbpf_sys::BPF_LSM_MAC;
+        let fd = libbpf_sys::bpf_link_create(program.as_raw_fd(), 0, kind, std::ptr::null());
+        if fd < 0 {
+            return Err(failed(fd));
+        }
+        OwnedFd::from_raw_fd(fd)
+    };
+    let place = link_pin(pins, hook);
+    let name = CString::new(place.as_os_str().as_bytes())
+        .map_err(|_nul| Error::file("pin a link at", &place, Errno::INVAL))?;
+    // SAFETY: a descriptor that we hold, and a string that ends; nothing of either is kept.
+    let pinned = unsafe { libbpf_sys::bpf_obj_pin(link.as_raw_fd(), name.as_ptr()) };
+    if pinned < 0 { Err(failed(pinned)) } else { Ok(()) }
+}
+
+/// Takes a program off its hook, if it is on it. It stays pinned.
+pub(crate) fn take_off(pins: &Path, hook: &'static str) -> Result<(), Error> {
+    let path = link_pin(pins, hook);
+    match fs::unlinkat(CWD, &path, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(source) => Err(Error::file("remove the pin", &path, source)),
+    }
+}
+
+fn program_pin(pins: &Path, hook: &str) -> PathBuf {
+    pins.join(format!("program_{hook}"))
 }
 
 fn link_pin(pins: &Path, hook: &str) -> PathBuf {

@@ -146,11 +146,41 @@ impl Kernel {
         Ok(bytes.and_then(|bytes| Generation::from_bytes(&bytes)))
     }
 
-    /// Whether each of our hooks is attached, by name; those that this kernel lacks are left out.
+    /// Whether each of our hooks is attached, by name; those that this kernel lacks, and those that
+    /// no generation needs, are left out.
     pub fn hooks(&self) -> Vec<(&'static str, Result<(), Error>)> {
+        let writes = self.has_rules_on_writing().unwrap_or(true);
         let absent = hooks::absent().unwrap_or_default();
-        let here = hooks::HOOKS.iter().filter(|hook| !absent.contains(hook));
-        here.map(|hook| (*hook, install::check_hook(&self.pins, hook))).collect()
+        let needed = |hook: &&&'static str| {
+            !absent.contains(hook) && (writes || !hooks::FOR_WRITING.contains(hook))
+        };
+        let needed = hooks::HOOKS.iter().filter(needed);
+        needed.map(|hook| (*hook, install::check_hook(&self.pins, hook))).collect()
+    }
+
+    /// Attaches what the generations need, and takes off what none does any more. What decides is
+    /// not touched: a hook is attached before the first generation that needs it can decide.
+    pub(crate) fn fit_hooks(&self) -> Result<(), Error> {
+        let writes = self.has_rules_on_writing()?;
+        let absent = hooks::absent()?;
+        for hook in hooks::FOR_WRITING.iter().filter(|hook| !absent.contains(hook)) {
+            if writes {
+                install::attach(&self.pins, hook)?;
+            } else {
+                install::take_off(&self.pins, hook)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_rules_on_writing(&self) -> Result<bool, Error> {
+        for slot in Slot::all() {
+            let accesses = self.generation(slot)?.map_or(0, |generation| generation.accesses);
+            if accesses & 1 << aegis_abi::Access::Write.index() != 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What has happened to a slot's generation since it was filled.

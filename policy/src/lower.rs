@@ -59,6 +59,7 @@ pub fn lower(ruleset: &Ruleset, places: &Places, seed: u64) -> Result<Rows, Lowe
         },
         unknown_scope: ruleset.unknown_scope(),
         unknown_label,
+        accesses: accesses(ruleset),
         policies: ruleset.policies(),
         set_digest: ruleset.digest(),
     })
@@ -346,6 +347,14 @@ impl Lowering<'_> {
         };
         self.ruleset.rules().iter().map(scopes_of).collect()
     }
+}
+
+/// The accesses that any rule speaks of; the proof's rules are about opening alone.
+fn accesses(ruleset: &Ruleset) -> u32 {
+    let spoken = |access: &Access| {
+        ruleset.rules().iter().any(|rule| !rule.built_in && rule.rule.is_about(*access))
+    };
+    Access::ALL.into_iter().filter(spoken).map(|access| 1 << access.index()).sum()
 }
 
 /// The rules with an object at each node or beneath it, by first node.

@@ -18,6 +18,7 @@ mod config;
 mod documents;
 mod failure;
 mod filesystem;
+mod hooks;
 mod layers;
 mod life;
 mod links;
