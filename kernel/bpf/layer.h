@@ -121,10 +121,10 @@ static __always_inline void note_layer(struct file *file)
 		return;
 	/*
 	 * What the task itself opens through the overlay is no copy: it has the overlay's path up
-	 * to 6.4, and is not counted later.
+	 * to 6.4, and is not counted later. Neither is a copy since 6.1, but that has no name yet.
 	 */
-	if (file->f_mode & FMODE_NOACCOUNT || inode != inode_of(dentry) ||
-	    kind_of(inode) != S_IFREG)
+	if (inode != inode_of(dentry) || kind_of(inode) != S_IFREG ||
+	    (file->f_mode & FMODE_NOACCOUNT && links_of(inode)))
 		return;
 	if (file->f_mode & FMODE_WRITE)
 		copy_writes(inode);

@@ -163,4 +163,27 @@ mod denial {
         case.denied(&mut inside, "r", &read(&merged));
         case.settle();
     }
+
+    /// Content that an outsider's write took to the layer above is what it was below.
+    #[test]
+    fn a_copy_up_by_an_outsider_takes_the_denial_along() {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        layers.file("lower/vault/secret");
+        let exact = layers.file("lower/exact");
+        layers.mount("");
+        let [below, merged] = ["merged/vault/secret", "merged/exact"].map(|name| layers.path(name));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&below), read(&merged)]);
+        case.enforce(Rule::deny("r").file(&exact).beneath(layers.path("lower/vault")));
+        for path in [&below, &merged] {
+            let opened = fs::OpenOptions::new().append(true).open(path);
+            std::io::Write::write_all(&mut opened.unwrap(), b"more").unwrap();
+            case.denied(&mut inside, "r", &read(path));
+        }
+        for name in ["upper/vault/secret", "upper/exact"] {
+            case.denied(&mut inside, "r", &read(layers.path(name)));
+        }
+        case.settle();
+    }
 }
