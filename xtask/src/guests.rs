@@ -27,6 +27,9 @@ const FEWEST: usize = 4;
 /// For everything in one guest, its boot included.
 const BUDGET: Duration = Duration::from_secs(600);
 
+/// What tests of chance are told by whoever starts them: where to begin, and what to tell again.
+const TOLD: [&str; 2] = ["AEGIS_SEED", "AEGIS_STORY"];
+
 /// One boot of a kernel, and what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Boot {
@@ -88,6 +91,28 @@ pub(crate) fn run(
     Ok(counts.into_inner().unwrap_or_default())
 }
 
+/// Runs the tests that are named, or all of denials, with another build of the program.
+pub(crate) fn results(
+    kernel: &Kernel,
+    accel: Accel,
+    binary: &Path,
+    programs: &[Program],
+    names: Option<&str>,
+) -> anyhow::Result<Results> {
+    let only = if names.is_some() { "" } else { DENIAL };
+    let guest = Boot::Ordinary.guest(kernel, accel, binary, programs, "", false);
+    let guest = guest
+        .timeout(BUDGET * 3)
+        .environment("AEGIS_ONLY", only)
+        .environment("AEGIS_NAMES", names.unwrap_or_default());
+    let outcome = guest.run(&["exec /guest/run-tests".to_owned()], Show::Nothing)?;
+    let results = Results::read(&String::from_utf8_lossy(&outcome.output));
+    match results.doubt().or_else(|| outcome.check().err().map(|error| format!("{error:#}"))) {
+        Some(doubt) => bail!("{doubt}"),
+        None => Ok(results),
+    }
+}
+
 impl Boot {
     fn title(self, kernel: &Kernel) -> String {
         match self {
@@ -132,6 +157,11 @@ impl Boot {
         }
         if full {
             guest = guest.environment("AEGIS_FULL", "1");
+        }
+        for name in TOLD {
+            if let Ok(value) = std::env::var(name) {
+                guest = guest.environment(name, &value);
+            }
         }
         for program in programs {
             guest = guest.put(&program.file, program.place());

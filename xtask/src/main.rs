@@ -20,6 +20,7 @@ mod guest;
 mod guests;
 mod initramfs;
 mod kernels;
+mod mutate;
 mod payload;
 mod rules;
 mod setup;
@@ -69,6 +70,8 @@ enum Verb {
     Test(test::Arguments),
     /// Count what the product costs, in guest instructions.
     Bench(bench::Arguments),
+    /// Take a hook or a step out of the programs, and see exactly the tests fail that are for it.
+    MutateHooks(mutate::Arguments),
     /// Run each fuzz target for a while.
     Fuzz(fuzz::Arguments),
     /// Check the house rules: sizes, licences, promises with tests.
@@ -117,6 +120,7 @@ fn run(verb: &Verb) -> anyhow::Result<i32> {
         Verb::Demo { here, kernel } => demo::run(*here, kernel),
         Verb::Test(arguments) => test::run(arguments),
         Verb::Bench(arguments) => bench::run(arguments),
+        Verb::MutateHooks(arguments) => mutate::run(arguments),
         Verb::Fuzz(arguments) => Ok(faults(&fuzz::fuzz(arguments)?)),
         Verb::Rules => Ok(faults(&rules::check()?)),
         Verb::Deps => Ok(faults(&deps::check()?)),

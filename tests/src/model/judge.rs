@@ -9,6 +9,8 @@
 //! - what is seen through a mount is also judged by where the mount lies, whatever rules except there, and as if it were
 //!   the directory that is covered; it must be by names only below the innermost mount, and only if that lies where the
 //!   tree still is the one that was known;
+//! - of a directory that has stood for two that rules name, one is remembered with its names, and the other with all rules
+//!   that name something below it;
 //! - a thing with more than three labels may be denied whatever any rule denies;
 //! - a process in a scope may be kept from moving what it is denied only for what that thing was before, since the denial
 //!   goes along; from replacing an empty directory on the way; and by what is denied where a mount lies.
@@ -86,7 +88,10 @@ pub fn opening(world: &World, rules: &[Rule], path: &str) -> Held {
             let seen = join(&place, rest);
             held.may |= rule_set(rules, |rule| rule.reaches(&seen) || rule.reaches(&place));
         }
+        held.may |= world.of_two_ways(rules, *covered);
     }
+    let directory = if world.is_directory(node) { node } else { spot.parent };
+    held.may |= world.of_two_ways(rules, directory) | world.thing(node).also;
     if has_many_labels(world, rules, &spot, &possible, &crossings) {
         held.may = RuleSet::MAX;
     }
@@ -138,7 +143,8 @@ impl View<'_> {
             let above = self.world.possible_of_directory(covered);
             possible.extend(above.iter().map(|place| join(place, &way)));
         }
-        let may = possibly(self.world, self.rules, &possible);
+        let may = possibly(self.world, self.rules, &possible)
+            | self.world.of_two_ways(self.rules, spot.parent);
         Held { must: surely(self.rules, &places), may }.bounds(self.rules, self.actor)
     }
 
@@ -147,7 +153,7 @@ impl View<'_> {
         let named = self.name(path, spot);
         let Some(node) = spot.node else { return named };
         let thing = self.world.thing(node);
-        let may = possibly(self.world, self.rules, &thing.may_have_been);
+        let may = possibly(self.world, self.rules, &thing.may_have_been) | thing.also;
         let been = Held { must: surely(self.rules, &thing.was), may };
         let been = been.bounds(self.rules, self.actor);
         Bounds { must: named.must | been.must, may: named.may | been.may }
@@ -178,8 +184,8 @@ impl View<'_> {
         let Some(node) = spot.node.filter(|node| self.world.is_directory(*node)) else {
             return Refusal::default();
         };
-        let (places, possible) =
-            (self.world.places_of_directory(node), self.world.possible_of_directory(node));
+        let (places, _) = of_name(self.world, spot);
+        let possible = self.world.possible_of_directory(node);
         let concerned = || self.rules.iter().filter(|rule| rule.concerns(self.actor));
         let object_below = |rule: &Rule, place: &String| {
             rule.objects.iter().any(|object| is_below(&object.path, place))

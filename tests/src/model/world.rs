@@ -31,6 +31,8 @@ pub struct Thing {
     pub was: Places,
     /// Places that it may stay denied for.
     pub may_have_been: BTreeSet<String>,
+    /// Rules that may hold for it, whatever its places say.
+    pub also: RuleSet,
 }
 
 /// Places, each with the rules that do not hold there any more.
@@ -214,6 +216,25 @@ impl World {
         places
     }
 
+    /// Rules that may hold for all in a directory since it, or one above it, has stood for two that rules name: only one
+    /// of them is remembered with its names, and the other as a whole.
+    pub fn of_two_ways(&self, rules: &[Rule], directory: Node) -> RuleSet {
+        let mut set = 0;
+        let mut next = Some(directory);
+        while let Some(node) = next {
+            let thing = &self.things[node];
+            let mut places = self.possible_of_directory(node);
+            places.retain(|place| rules.iter().any(|rule| rule.names_at_or_below(place)));
+            if places.len() > 1 {
+                let names = |rule: &Rule| places.iter().any(|place| rule.names_at_or_below(place));
+                set |= rule_set(rules, names);
+            }
+            set |= thing.also;
+            next = thing.above.as_ref().map(|(above, _)| *above);
+        }
+        set
+    }
+
     /// Where a path goes over to what is mounted, outermost first: the directory that is covered, and the way on.
     pub fn crossings(&self, path: &str) -> Vec<(Node, String)> {
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
@@ -334,7 +355,7 @@ impl World {
             Act::Link(from, to) => {
                 let (from, to) = (found(self, from), found(self, to));
                 let node = from.node.expect("it can be done");
-                self.remember(&from, node, keeps.links);
+                self.remember(&from, node, rules, keeps.links);
                 self.put(node, &to, rules);
             }
             Act::Bind(from, to) => {
@@ -360,7 +381,7 @@ impl World {
             let named = |place: &String| rules.iter().any(|rule| rule.names_at_or_below(place));
             self.unites |= places.into_iter().any(named);
         }
-        self.remember(spot, node, keeps.moves);
+        self.remember(spot, node, rules, keeps.moves);
         if let Some(entries) = &mut self.things[spot.parent].entries {
             entries.remove(&spot.name);
         }
@@ -370,12 +391,17 @@ impl World {
     }
 
     /// It leaves a place, or gets one more: what held there goes on.
-    fn remember(&mut self, spot: &Spot, node: Node, surely: bool) {
+    fn remember(&mut self, spot: &Spot, node: Node, rules: &[Rule], surely: bool) {
+        let mut also = self.of_two_ways(rules, spot.parent);
+        if self.is_directory(node) {
+            also |= self.of_two_ways(rules, node);
+        }
         let (places, possible) = (
             self.places_by_name(spot.parent, &spot.name),
             self.possible_by_name(spot.parent, &spot.name),
         );
         let thing = &mut self.things[node];
+        thing.also |= also;
         if surely {
             // Once more denied there, it is denied by every rule again.
             for (place, lifted) in places {
