@@ -120,4 +120,183 @@ mod denial {
         }
         case.settle();
     }
+
+    /// Attributes, lengths and content: of a file beneath a directory, of one that is an object by itself, and of a
+    /// directory.
+    #[test]
+    fn each_change_of_a_file_is_denied_where_writing_is() {
+        let case = Case::new();
+        let (below, exact, vault) =
+            (case.file("vault/below"), case.file("exact"), case.path("vault"));
+        let mut changes = Vec::new();
+        for path in [&below, &exact] {
+            setxattr(path, "user.aegis", b"value", XattrFlags::empty()).unwrap();
+            changes.extend([
+                write(path),
+                open(path, OFlags::WRONLY | OFlags::APPEND),
+                open(path, OFlags::RDONLY | OFlags::TRUNC).denied_for("write"),
+                truncate(path),
+                set_acl(path),
+            ]);
+        }
+        for path in [&below, &exact, &vault] {
+            changes.extend([chmod(path), chown(path), utimes(path), set_attribute(path)]);
+        }
+        changes.extend([remove_attribute(&below), remove_attribute(&exact)]);
+        let mut inside = case.inside();
+        // Taking back an attribute that is set takes it away: the last ones first.
+        changes.reverse();
+        case.control(&mut inside, &changes);
+        for path in [&below, &exact] {
+            setxattr(path, "user.aegis", b"value", XattrFlags::empty()).unwrap();
+        }
+        case.enforce(Rule::deny("r").file(&exact).beneath(&vault).access(&["write"]));
+        for change in &changes {
+            case.denied_to_all(&mut inside, "r", change);
+        }
+        for other in [read(&below), read(&exact), list(&vault), look(&exact)] {
+            case.allowed(&mut inside, &other);
+        }
+        case.settle();
+    }
+
+    #[test]
+    fn an_access_control_list_is_neither_set_nor_removed_where_writing_is_denied() {
+        let case = Case::new();
+        let (one, two) = (case.file("vault/one"), case.file("vault/two"));
+        assert_eq!(set_acl(&two).perform(), Tried::Allowed);
+        let mut inside = case.inside();
+        case.control(&mut inside, &[set_acl(&one), remove_acl(&two)]);
+        case.enforce(Rule::deny("r").beneath(case.path("vault")).access(&["write"]));
+        case.denied(&mut inside, "r", &set_acl(&one));
+        case.denied(&mut inside, "r", &remove_acl(&two));
+        case.allowed(&mut inside, &read(&two));
+        case.settle();
+    }
+
+    #[test]
+    fn no_name_is_made_where_writing_is_denied() {
+        let case = Case::new();
+        case.file("vault/deep/file");
+        let (other, pending) = (case.file("other"), case.path("pending"));
+        let mut makes = Vec::new();
+        for new in [case.path("vault/new"), case.path("vault/deep/new"), pending.clone()] {
+            makes.extend([
+                create(&new),
+                open(&new, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL).denied_for("write"),
+                mkdir(&new),
+                mknod(&new),
+                symlink("other", &new),
+                link(&other, &new),
+                link_descriptor(&other, &new),
+                link_temporary(case.path(""), &new),
+                rename(&other, &new),
+                whiteout(&other, &new),
+            ]);
+        }
+        let mut inside = case.inside();
+        // An open that makes a file is no operation that is taken back.
+        let undone = |make: &&Operation| !make.to_string().starts_with("open ");
+        let tries: Vec<Operation> = makes.iter().filter(undone).cloned().collect();
+        case.control(&mut inside, &tries);
+        case.enforce(Rule::deny("r").file(&pending).beneath(case.path("vault")).access(&["write"]));
+        for make in &makes {
+            case.denied_to_all(&mut inside, "r", make);
+        }
+        assert!(!pending.exists() && !case.path("vault/new").exists() && other.exists());
+        case.allowed(&mut inside, &create(case.path("beside")));
+        case.settle();
+    }
+
+    #[test]
+    fn no_name_is_taken_away_or_changed_where_writing_is_denied() {
+        let case = Case::new();
+        let (exact, other) = (case.file("exact"), case.file("other"));
+        let below = case.file("vault/below");
+        let empty = case.directory("vault/empty");
+        let vault = case.path("vault");
+        let out = case.path("out");
+        let mut changes = vec![
+            rename(&below, vault.join("renamed")),
+            rename(&empty, vault.join("renamed")),
+            rename(&vault, &out),
+            exchange(&below, &empty),
+            rmdir(&empty),
+            link(&below, vault.join("linked")),
+        ];
+        for path in [&exact, &below] {
+            changes.extend([
+                unlink(path),
+                rename(path, &out),
+                rename(&other, path),
+                exchange(path, &other),
+                exchange(&other, path),
+                whiteout(path, &out),
+                link(path, &out),
+                link_descriptor(path, &out),
+            ]);
+        }
+        let mut inside = case.inside();
+        case.control(&mut inside, &changes);
+        case.enforce(Rule::deny("r").file(&exact).beneath(&vault).access(&["write"]));
+        for change in &changes {
+            case.denied_to_all(&mut inside, "r", change);
+        }
+        assert!(below.exists() && exact.exists() && empty.exists() && !out.exists());
+        case.allowed(&mut inside, &read(&below));
+        case.allowed(&mut inside, &rename(&other, &out));
+        case.allowed(&mut inside, &unlink(&out));
+        case.settle();
+    }
+
+    /// Running needs no execve: a library is mapped.
+    #[test]
+    fn a_program_is_not_mapped_to_be_run_where_running_is_denied() {
+        let case = Case::new();
+        let program = case.program("bin");
+        let maps = [map(&program, Mapping::Exec), map(&program, Mapping::LateExec)];
+        let mut inside = case.inside();
+        case.control(&mut inside, &maps);
+        case.enforce(Rule::deny("r").beneath(case.path("bin")).access(&["exec"]));
+        for each in &maps {
+            case.denied(&mut inside, "r", each);
+        }
+        case.allowed(&mut inside, &map(&program, Mapping::Read));
+        case.settle();
+    }
+
+    /// A descriptor from before is no permission to map, or to cut what is behind it.
+    #[test]
+    fn a_descriptor_from_before_maps_nothing_that_is_denied() {
+        let case = Case::new();
+        let [unread, unwritten, unrun] =
+            ["unread", "unwritten", "unrun"].map(|name| case.program(name));
+        let mut inside = case.inside();
+        for path in [&unread, &unwritten, &unrun] {
+            case.control(&mut inside, &[hold(path, OFlags::RDWR)]);
+        }
+        let maps = [
+            ("read", map(&unread, Mapping::Read)),
+            ("write", map(&unwritten, Mapping::SharedWrite)),
+            ("exec", map(&unrun, Mapping::Exec)),
+            ("exec", map(&unrun, Mapping::LateExec)),
+            ("write", truncate_held(&unwritten)),
+        ];
+        for (_, each) in &maps {
+            case.control(&mut inside, std::slice::from_ref(each));
+        }
+        case.apply(
+            &case
+                .policy()
+                .rule(Rule::deny("read").file(&unread).access(&["read"]))
+                .rule(Rule::deny("write").file(&unwritten).access(&["write"]))
+                .rule(Rule::deny("exec").file(&unrun).access(&["exec"])),
+        );
+        for (rule, each) in &maps {
+            case.denied_to_all(&mut inside, rule, each);
+        }
+        case.allowed(&mut inside, &map(&unwritten, Mapping::Read));
+        case.allowed(&mut inside, &map(&unrun, Mapping::SharedWrite));
+        case.settle();
+    }
 }

@@ -181,4 +181,81 @@ mod denial {
         }
         case.settle();
     }
+
+    /// As Kubernetes rotates a secret, with a rule on the exact file that the links lead to.
+    #[test]
+    fn a_link_on_the_way_that_is_switched_by_an_outsider_opens_nothing() {
+        let case = Case::new();
+        case.file("volume/..1/key");
+        link(&case, "..1", "volume/..data");
+        link(&case, "..data/key", "volume/key");
+        let key = case.path("volume/key");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&key)]);
+        case.enforce(Rule::deny("r").file(&key));
+        case.denied(&mut inside, "r", &read(&key));
+        case.file("volume/..2/key");
+        link(&case, "..2", "volume/..new");
+        fs::rename(case.path("volume/..new"), case.path("volume/..data")).unwrap();
+        let tried = inside.perform(&read(&key));
+        assert_ne!(tried, Tried::Allowed, "NOT DENIED: {}", read(&key));
+        case.forget();
+        // Applied again, the new target is the object, and the old one is not.
+        case.enforce(Rule::deny("again").file(&key));
+        case.denied(&mut inside, "again", &read(&key));
+        case.forget();
+    }
+
+    /// A hard link from before the policy, out of a directory that is denied as a whole.
+    #[test]
+    fn other_names_of_what_is_beneath_a_denied_directory_are_found_at_apply() {
+        let case = Case::new();
+        let secret = case.file("vault/deep/secret");
+        let (out, second) = (case.path("out"), case.path("elsewhere/second"));
+        case.directory("elsewhere");
+        fs::hard_link(&secret, &out).unwrap();
+        fs::hard_link(&secret, &second).unwrap();
+        let free = case.file("free");
+        fs::hard_link(&free, case.path("elsewhere/free")).unwrap();
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&out), read(&second)]);
+        case.enforce(Rule::deny("r").beneath(case.path("vault")));
+        for path in [&secret, &out, &second] {
+            case.denied(&mut inside, "r", &read(path));
+        }
+        case.allowed(&mut inside, &read(case.path("elsewhere/free")));
+        case.settle();
+    }
+
+    /// Links that somebody makes all the time while the policy is applied.
+    #[test]
+    fn other_names_that_are_made_during_apply_are_denied_afterwards() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        let case = Case::new();
+        let secret = case.file("vault/secret");
+        let out = case.directory("out");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        let done = AtomicBool::new(false);
+        let made = std::thread::scope(|scope| {
+            let links = scope.spawn(|| {
+                let mut made = Vec::new();
+                while !done.load(Ordering::Relaxed) {
+                    let name = out.join(made.len().to_string());
+                    fs::hard_link(&secret, &name).unwrap();
+                    made.push(name);
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                }
+                made
+            });
+            case.enforce(Rule::deny("r").beneath(case.path("vault")));
+            done.store(true, Ordering::Relaxed);
+            links.join().unwrap()
+        });
+        for name in made.iter().take(3).chain(made.iter().rev().take(3)) {
+            case.denied(&mut inside, "r", &read(name));
+        }
+        case.settle();
+    }
 }

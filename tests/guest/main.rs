@@ -23,6 +23,7 @@ mod layers;
 mod life;
 mod links;
 mod mounts;
+mod moves;
 mod name;
 mod object;
 mod posture;

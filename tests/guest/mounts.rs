@@ -258,4 +258,38 @@ mod denial {
         case.denied_to_all(&mut inside, "r", &read(other.join("a/secret")));
         case.settle();
     }
+
+    /// What was mounted after the policy was applied is not known by its inodes; bound elsewhere it has no names either.
+    #[test]
+    fn what_was_mounted_later_is_denied_at_every_other_place() {
+        let (case, _, mut inside) = Case::of_a_vault(|rule| rule);
+        let nested = case.directory("vault/nested");
+        let elsewhere = case.directory("elsewhere");
+        case.allowed(&mut inside, &leave_mounts());
+        let _mount = Mounted::tmpfs(&nested);
+        case.file("vault/nested/a/secret");
+        let mut later = case.inside();
+        case.allowed(&mut later, &leave_mounts());
+        case.allowed(&mut later, &bind(&nested, &elsewhere));
+        case.denied_to_all(&mut later, "r", &read(elsewhere.join("a/secret")));
+        case.settle();
+    }
+
+    #[test]
+    fn mounts_one_inside_the_other_on_the_way_change_no_name() {
+        let case = Case::new();
+        let secret = case.file("a/b/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        case.enforce(Rule::deny("r").file(&secret));
+        let first = Mounted::tmpfs(case.path("a"));
+        case.directory("a/b");
+        let second = Mounted::tmpfs(case.path("a/b"));
+        case.file("a/b/secret");
+        case.denied(&mut inside, "r", &read(&secret));
+        second.unmount();
+        first.unmount();
+        case.denied(&mut inside, "r", &read(&secret));
+        case.settle();
+    }
 }

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What moves: from inside nothing leaves a place for one where less is denied; what outsiders move keeps its denials.
+
+mod denial {
+    use std::{fs, path::PathBuf};
+
+    use aegis_tests::{Case, Process, Rule, operation::*};
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+    /// A vault that must not be read, with a directory beneath, and a file in an open place beside it.
+    fn vault() -> (Case, Process) {
+        let case = Case::new();
+        case.file("vault/secret");
+        case.file("vault/sub/deep/secret");
+        case.file("open/file");
+        let mut inside = case.inside();
+        let [secret, free] = ["vault/secret", "open/file"].map(|name| case.path(name));
+        case.control(&mut inside, &[read(&secret), rename(&secret, case.path("open/secret"))]);
+        case.control(&mut inside, &[read(&free), exchange(&secret, &free)]);
+        case.enforce(Rule::deny("r").beneath(case.path("vault")).access(&["read"]));
+        (case, inside)
+    }
+
+    /// A move that would let somebody read what he must not: refused for the sake of reading.
+    fn refer(operation: Operation) -> Operation {
+        operation.denied_for("read")
+    }
+
+    fn swap(one: PathBuf, other: PathBuf) {
+        renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+    }
+
+    /// Whoever renames a directory on the way would take all names below away from the policy.
+    #[test]
+    fn directories_on_the_way_are_not_moved_from_inside() {
+        let case = Case::new();
+        let secret = case.file("a/b/secret");
+        case.directory("other");
+        let mut inside = case.inside();
+        let [a, b, other] = ["a", "a/b", "other"].map(|name| case.path(name));
+        case.control(&mut inside, &[rename(&a, case.path("x")), exchange(&b, &other)]);
+        case.enforce(Rule::deny("r").file(&secret).access(&["read"]));
+        for change in [
+            rename(&a, case.path("x")),
+            rename(&b, case.path("a/x")),
+            rename(&b, case.path("x")),
+            exchange(&b, &other),
+            exchange(&other, &b),
+        ] {
+            case.denied(&mut inside, "r", &refer(change));
+        }
+        case.allowed(&mut inside, &rename(&other, case.path("another")));
+        case.settle();
+    }
+
+    #[test]
+    fn an_empty_directory_on_the_way_is_not_removed_from_inside() {
+        let case = Case::new();
+        let way = case.directory("a/b");
+        let free = case.directory("a/c");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[rmdir(&way)]);
+        case.enforce(Rule::deny("r").file(way.join("later")).access(&["read"]));
+        case.denied(&mut inside, "r", &refer(rmdir(&way)));
+        case.allowed(&mut inside, &rmdir(&free));
+        case.settle();
+    }
+
+    #[test]
+    fn nobody_outside_is_refused_any_of_these_moves() {
+        let (case, _inside) = vault();
+        let mut outside = Process::inside(&case.make_cgroup(&format!("{}x", case.workload())));
+        let [secret, file, new, sub, open] =
+            ["vault/secret", "open/file", "open/new", "vault/sub", "open"]
+                .map(|name| case.path(name));
+        for change in [
+            rename(&secret, &new),
+            exchange(&secret, &file),
+            exchange(&sub, &open),
+            whiteout(&secret, &new),
+            link(&secret, &new),
+            link_descriptor(&secret, &new),
+            link_temporary(case.path("vault"), &new),
+            unlink(&secret),
+            chmod(&secret),
+            truncate(&secret),
+            rename(case.path("vault"), case.path("x")),
+        ] {
+            assert_eq!(outside.try_out(&change), Tried::Allowed, "{change}");
+        }
+        let mut inside = case.inside();
+        case.denied(&mut inside, "r", &read(&secret));
+        case.settle();
+    }
+
+    #[test]
+    fn what_an_outsider_moves_out_of_a_denied_directory_stays_denied() {
+        let (case, mut inside) = vault();
+        fs::rename(case.path("vault/secret"), case.path("open/out")).unwrap();
+        case.denied(&mut inside, "r", &read(case.path("open/out")));
+        case.file("vault/later");
+        fs::rename(case.path("vault/later"), case.path("open/later")).unwrap();
+        case.denied(&mut inside, "r", &read(case.path("open/later")));
+        // And on, and back, and out again.
+        fs::rename(case.path("open/later"), case.path("later")).unwrap();
+        fs::rename(case.path("later"), case.path("vault/later")).unwrap();
+        fs::rename(case.path("vault/later"), case.path("open/again")).unwrap();
+        case.denied(&mut inside, "r", &read(case.path("open/again")));
+        case.allowed(&mut inside, &read(case.path("open/file")));
+        case.settle();
+    }
+
+    #[test]
+    fn what_an_outsider_links_out_of_a_denied_directory_stays_denied() {
+        let (case, mut inside) = vault();
+        let (secret, out) = (case.path("vault/secret"), case.path("open/link"));
+        fs::hard_link(&secret, &out).unwrap();
+        case.denied(&mut inside, "r", &read(&out));
+        fs::hard_link(&out, case.path("open/second")).unwrap();
+        fs::remove_file(&secret).unwrap();
+        case.denied(&mut inside, "r", &read(&out));
+        case.denied(&mut inside, "r", &read(case.path("open/second")));
+        // The name is not what was linked.
+        case.file("vault/secret");
+        case.denied(&mut inside, "r", &read(&secret));
+        case.settle();
+    }
+
+    #[test]
+    fn a_directory_that_is_moved_out_stays_denied_with_all_that_is_in_it() {
+        let (case, mut inside) = vault();
+        case.file("vault/new/deep/secret");
+        fs::rename(case.path("vault/sub"), case.path("open/sub")).unwrap();
+        fs::rename(case.path("vault/new"), case.path("open/new")).unwrap();
+        for name in ["open/sub/deep/secret", "open/new/deep/secret"] {
+            case.denied(&mut inside, "r", &read(case.path(name)));
+        }
+        let later = case.file("open/new/deep/later");
+        case.denied(&mut inside, "r", &read(&later));
+        case.denied(&mut inside, "r", &list(case.path("open/new")));
+        // And a part of it, moved on.
+        fs::rename(case.path("open/new/deep"), case.path("deep")).unwrap();
+        case.denied(&mut inside, "r", &read(case.path("deep/secret")));
+        case.allowed(&mut inside, &read(case.path("open/file")));
+        case.settle();
+    }
+
+    #[test]
+    fn directories_of_policies_that_change_places_are_both_denied() {
+        let case = Case::new();
+        let (one, two) = (case.file("one/secret"), case.file("two/key"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&one), read(&two)]);
+        case.apply(
+            &case
+                .policy()
+                .rule(Rule::deny("one").file(&one).beneath(case.path("one/dir")))
+                .rule(Rule::deny("two").file(&two).beneath(case.path("two/dir"))),
+        );
+        swap(case.path("one"), case.path("two"));
+        // By the inode, at the other place.
+        case.denied(&mut inside, "one", &read(case.path("two/secret")));
+        case.denied(&mut inside, "two", &read(case.path("one/key")));
+        // By the name, in the other directory.
+        case.file("one/secret");
+        case.file("two/key");
+        case.file("one/dir/file");
+        case.file("two/dir/file");
+        case.denied(&mut inside, "one", &read(case.path("one/secret")));
+        case.denied(&mut inside, "two", &read(case.path("two/key")));
+        for (rule, name) in [("one", "one/dir/file"), ("two", "two/dir/file")] {
+            let tried = inside.perform(&read(case.path(name)));
+            assert_ne!(tried, Tried::Allowed, "NOT DENIED: {name} by {rule}");
+        }
+        case.forget();
+    }
+
+    /// Each level by itself, and then away with all of them.
+    #[test]
+    fn a_tree_that_came_level_by_level_stays_denied_when_it_leaves() {
+        let case = Case::new();
+        let secret = case.path("p/q/r/secret");
+        let mut inside = case.inside();
+        case.enforce(Rule::deny("r").file(&secret).beneath(case.path("p/q/vault")));
+        for level in ["p", "p/q", "p/q/r", "p/q/vault"] {
+            fs::create_dir(case.path(level)).unwrap();
+        }
+        case.file("p/q/r/secret");
+        case.file("p/q/vault/a/file");
+        let neighbour = case.file("p/q/r/neighbour");
+        case.denied(&mut inside, "r", &read(&secret));
+        case.allowed(&mut inside, &read(&neighbour));
+        fs::rename(case.path("p"), case.path("old")).unwrap();
+        case.denied(&mut inside, "r", &read(case.path("old/q/r/secret")));
+        case.denied(&mut inside, "r", &read(case.path("old/q/vault/a/file")));
+        // And once more, by another tree.
+        case.file("p/q/r/secret");
+        fs::rename(case.path("p/q/r"), case.path("moved")).unwrap();
+        case.denied(&mut inside, "r", &read(case.path("moved/secret")));
+        case.settle();
+    }
+
+    #[test]
+    fn nobody_inside_publishes_at_an_exception() {
+        let case = Case::new();
+        let free = case.file("d/free");
+        let closed = case.file("d/closed");
+        let page = case.path("d/public/page");
+        case.directory("d/public");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&closed), rename(&closed, &page), link(&closed, &page)]);
+        let rule = Rule::deny("r").beneath(case.path("d")).except_file(&free);
+        case.enforce(rule.except_beneath(case.path("d/public")).access(&["read"]));
+        for change in [
+            rename(&closed, &free),
+            rename(&closed, &page),
+            link(&closed, &page),
+            exchange(&closed, &free),
+        ] {
+            case.denied_to_all(&mut inside, "r", &refer(change));
+        }
+        case.allowed(&mut inside, &read(&free));
+        case.settle();
+    }
+}
