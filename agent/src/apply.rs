@@ -15,25 +15,29 @@ use std::{
     rc::Rc,
 };
 
-use aegis_kernel::{Generation, Kernel, Slot, Slots, probe::Facts};
+use aegis_kernel::{Generation, Kernel, Slot, Slots};
 use aegis_policy::{LowerError, Mode, Places, Policy, Ruleset, lower};
 use anyhow::Context as _;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::{
     bindings::{self, Bindings},
+    capabilities::Capabilities,
     cgroups::{Cgroups, Own},
     context::Context,
     decoder::compile_set,
     event_log::EventLog,
     failure::Refusal,
     files,
+    gate::Fallback,
     host::ThisHost,
+    installed,
     lock::Lock,
-    posture::{Blocker, Reason, blockers, enforces},
+    posture::{Reason, enforces},
     proof::{self, Bench, Proof, ProofFiles},
     provenance::Begun,
     report::{Bound, Report, workloads},
+    requirements::Blocker,
     state::{State, StoredSet},
     steps::Steps,
     time,
@@ -67,8 +71,8 @@ pub(crate) struct Request<'a> {
 /// Puts a changed set of policies in force.
 pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<Report> {
     let mut steps = Steps::begin("look");
-    let facts = Facts::gather(&context.pins);
-    let mount = able(&facts, context)?;
+    let found = Capabilities::tried(context);
+    let mount = able(&found)?;
     let mut undo = Undo::new(context);
     undo.note(&context.run);
     files::make_directory(&context.run)?;
@@ -98,7 +102,10 @@ pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<
     };
     let done = attempt.run(&mut steps, &mut undo);
     match done {
-        Ok(report) if !report.dry_run => Ok(report),
+        Ok(mut report) if !report.dry_run => {
+            report.warnings.extend(found.record(context).err().map(|error| format!("{error:#}")));
+            Ok(report)
+        }
         Ok(report) => undo.all().map(|()| report),
         Err(mut error) => {
             let undone = undo.all();
@@ -114,22 +121,24 @@ pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<
 }
 
 /// Refuses a host that cannot enforce; hands back where its cgroups are.
-fn able(facts: &Facts, context: &Context) -> anyhow::Result<PathBuf> {
-    let blockers = blockers(facts, &context.bpffs.display().to_string());
-    match (blockers.first(), &facts.cgroup2) {
+fn able(found: &Capabilities) -> anyhow::Result<PathBuf> {
+    match (found.blockers.first(), &found.facts.cgroup2) {
         (None, Some(mount)) => Ok(mount.clone()),
-        (Some(first), _) => Err(blocked(first, &blockers).into()),
+        (Some(_), _) => Err(blocked(&found.blockers).into()),
         (None, None) => anyhow::bail!("failed to find the cgroup2 hierarchy"),
     }
 }
 
-fn blocked(first: &Blocker, all: &[Blocker]) -> Refusal {
+/// What a host that cannot enforce is told.
+pub(crate) fn blocked(all: &[Blocker]) -> Refusal {
+    let (code, fix) = all.first().map_or(("BLOCKED", ""), |first| (first.code, first.fix.as_str()));
     let line = |blocker: &Blocker| {
         format!("  {}: {}\n    fix: {}", blocker.code, blocker.found, blocker.fix)
     };
-    Refusal::new(first.code, "this host cannot enforce policies; nothing was changed")
+    Refusal::new(code, "this host cannot enforce policies; nothing was changed")
         .details(all.iter().map(line).collect())
-        .hint(first.fix.clone())
+        .blockers(all)
+        .hint(fix)
 }
 
 struct Attempt<'a> {
@@ -171,6 +180,7 @@ impl Attempt<'_> {
             None if self.request.dry_run => return self.rehearse(wanted, &ruleset, steps),
             None => {
                 undo.detach = true;
+                installed::forget(self.context)?;
                 Kernel::install(&self.context.pins).context("failed to attach the programs")?
             }
         };
@@ -323,8 +333,12 @@ impl Attempt<'_> {
             .context("failed to wait for decisions by the old generation")?;
 
         steps.next("prove again");
-        let proof = bench.prove(slot, &generation, ruleset);
+        let mut proof = bench.prove(slot, &generation, ruleset);
         demand(&proof, "after it was put in force")?;
+        // The rows were read back when they were filled, and frozen.
+        proof.coverage.objects = objects.found.bound + objects.found.pending.len();
+        proof.coverage.warnings = objects.found.warnings();
+        proof.coverage.warnings.extend(self.warnings(&cgroups));
 
         steps.next("tidy");
         let mut warnings = self.warnings(&cgroups);
@@ -335,6 +349,8 @@ impl Attempt<'_> {
         warn(proof::record(self.context, &proof));
         let bindings = Bindings::new(&generation, Some(exempt), self.request.link_scan, names);
         warn(bindings::record(self.context, &bindings));
+        warn(installed::renew(self.context, kernel));
+        warn(Fallback::forget(self.context));
         drop(turn);
         warn(self.tidy(kernel));
         steps.end();
@@ -604,7 +620,8 @@ mod tests {
     #[test]
     fn a_proof_that_could_not_run_puts_nothing_in_force() {
         let (boot, time, paths) = (None, String::new(), Vec::new());
-        let proof = Proof { generation: 1, boot, at: 0, time, paths };
+        let coverage = crate::coverage::Coverage::default();
+        let proof = Proof { generation: 1, boot, at: 0, time, paths, coverage };
         assert!(demand(&proof, "now").is_err());
     }
 }

@@ -10,18 +10,12 @@ use std::{
 };
 
 use aegis_abi::InodeKey;
-use aegis_kernel::Generation;
+use aegis_kernel::{Generation, Kernel, Slot};
 use aegis_policy::{Component, Found, Host, HostError, Kind, Ruleset, escape, resolve};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    context::Context,
-    files,
-    host::{NoAnswer, ThisHost},
-    report::Bound,
-    time,
-};
+use crate::{context::Context, coverage::Coverage, files, host::ThisHost, report::Bound, time};
 
 /// What was found of one generation's objects.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -204,31 +198,14 @@ fn key(key: &InodeKey) -> String {
     format!("{}:{} inode {ino}.{generation}", dev >> 20, dev & 0xf_ffff)
 }
 
-/// What a comparison found.
-#[derive(Debug, Default)]
-pub(crate) struct Compared {
-    /// What leads elsewhere.
-    pub(crate) moved: Option<String>,
-    pub(crate) warnings: Vec<String>,
-}
-
-/// Resolves again, and compares with what the active generation was filled with.
-pub(crate) fn compare(context: &Context, active: &Generation, ruleset: &Ruleset) -> Compared {
-    try_compare(context, active, ruleset).unwrap_or_else(|error| {
-        let fix = error.downcast_ref::<NoAnswer>().map(|hung| format!(": {}", hung.fix()));
-        let fix = fix.unwrap_or_default();
-        Compared {
-            moved: None,
-            warnings: vec![format!("whether objects have moved is not known: {error:#}{fix}")],
-        }
-    })
-}
-
-fn try_compare(
+/// Resolves again, and compares with what the active generation was filled with, and with what the
+/// kernel has of it.
+pub(crate) fn compare(
     context: &Context,
-    active: &Generation,
+    kernel: &Kernel,
+    (slot, active): (Slot, &Generation),
     ruleset: &Ruleset,
-) -> anyhow::Result<Compared> {
+) -> anyhow::Result<Coverage> {
     let mut host = ThisHost::new(context.patience_to_look())?;
     let mut remembering = Remembering::bounded(&mut host)?;
     let places = resolve(ruleset, &mut remembering);
@@ -236,29 +213,32 @@ fn try_compare(
     if let Some(hung) = host.hung() {
         return Err(hung.clone().into());
     }
-    let mut compared = Compared::default();
+    let mut coverage = Coverage::default();
     match places {
-        _ if names.cut => compared.warnings.push(format!(
+        _ if names.cut => coverage.warnings.push(format!(
             "the objects' paths have more than {LIMIT} names: whether others have moved was not \
              looked at"
         )),
-        Ok(places) => compared.warnings.extend(Bound::of(ruleset, &places).warnings()),
-        Err(errors) => compared
+        Ok(places) => {
+            coverage.warnings.extend(Bound::of(ruleset, &places).warnings());
+            coverage.compare_objects(kernel, slot, ruleset, &places)?;
+        }
+        Err(errors) => coverage
             .warnings
             .extend(errors.into_iter().map(|error| format!("{:#}", anyhow::Error::from(error)))),
     }
     match last(context, active) {
         Some(before) => {
-            compared.moved = before.moved(&names);
-            compared.warnings.extend((!before.link_scan).then(|| NO_LINK_SCAN.to_owned()));
+            coverage.moved = before.moved(&names);
+            coverage.warnings.extend((!before.link_scan).then(|| NO_LINK_SCAN.to_owned()));
         }
-        None => compared.warnings.push(
+        None => coverage.warnings.push(
             "how objects were found when the policies were applied is not known any more: \
              `aegisbpf apply` them again"
                 .to_owned(),
         ),
     }
-    Ok(compared)
+    Ok(coverage)
 }
 
 /// What the active generation was filled with, if it is known.

@@ -62,12 +62,20 @@ pub(crate) enum Verb {
     Workloads,
     /// Take everything of AegisBPF out of this kernel
     Detach(Detach),
+    /// Provoke denials, and compare the kernel with the policies
+    Prove,
     /// Answer whether this node is in order
     Health(Health),
     /// Print denials and reports
     Events(Events),
     /// Explain the last denials, and how to except them
     Why(Why),
+    /// Say what is counted, as OpenMetrics text
+    Metrics(Metrics),
+    /// Take over what a benchmark measured, to show it
+    Perf(Perf),
+    /// Say what this host can do, by trying
+    Capabilities,
     /// Check the configuration, or say where its values come from
     Config(Config),
     /// Run the agent in the foreground: keep events, renew the proof
@@ -129,6 +137,9 @@ pub(crate) struct Apply {
     /// Do everything but put it in force
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// What to do where this host cannot enforce: refuse, or go on in AUDIT_FALLBACK
+    #[arg(long, value_name = "fail-closed|audit-fallback")]
+    pub(crate) enforce_gate_mode: Option<String>,
     /// Why; needed if less is denied afterwards
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub(crate) reason: Option<String>,
@@ -185,6 +196,31 @@ pub(crate) struct Why {
     pub(crate) path: Option<PathBuf>,
 }
 
+/// Flags of `metrics`.
+#[derive(Debug, Args)]
+pub(crate) struct Metrics {
+    /// Write them to this file, whole or not at all
+    #[arg(long, value_name = "PATH")]
+    pub(crate) textfile: Option<PathBuf>,
+}
+
+/// What of `perf`.
+#[derive(Debug, Args)]
+pub(crate) struct Perf {
+    #[command(subcommand)]
+    pub(crate) what: PerfVerb,
+}
+
+/// What to do with a benchmark's answer.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PerfVerb {
+    /// Check a benchmark's answer and keep it
+    Import {
+        /// What the benchmark wrote
+        file: PathBuf,
+    },
+}
+
 /// What of `config`.
 #[derive(Debug, Args)]
 pub(crate) struct Config {
@@ -210,6 +246,9 @@ pub(crate) struct Run {
     /// Take everything out of the kernel when the agent ends
     #[arg(long)]
     pub(crate) detach_on_exit: bool,
+    /// What to do where this host cannot enforce: refuse, or go on in AUDIT_FALLBACK
+    #[arg(long, value_name = "fail-closed|audit-fallback")]
+    pub(crate) enforce_gate_mode: Option<String>,
 }
 
 /// Arguments of the probe.

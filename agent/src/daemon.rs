@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aegis_kernel::{Kernel, probe};
+use aegis_kernel::{Identity, Kernel, probe};
 use anyhow::Context as _;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -23,17 +23,24 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
+    apply,
+    capabilities::Capabilities,
     cgroups::Own,
     cli,
     commands::detach,
     config::Config,
+    confine::{KEPT, confine},
     context::Context,
     event_log::EventLog,
     failure::{Refusal, tell},
+    gate::{self, Decision, Fallback},
+    installed,
+    journal::Priority,
     lock::Lock,
     output::{Answer, Output},
     posture::Reason,
-    time, view,
+    service::Service,
+    transition, view,
 };
 
 /// Runs until a signal says to end.
@@ -44,24 +51,32 @@ pub(crate) fn run(context: &Context, args: &cli::Run, output: Output) -> anyhow:
             .hint(meaning.fix)
             .into());
     }
+    let fallback = pass_gate(context)?;
     crate::files::make_directory(&context.run)?;
     let lock = Lock::try_take(&context.run.join("agent.lock"), "run")?;
     let lock = lock.ok_or_else(|| Refusal::new("RUNNING", "an agent runs already"))?;
+    if let Some(fallback) = fallback {
+        fallback.record(context)?;
+    }
     let mut agent = Agent {
         context: context.clone(),
-        output,
+        service: Service::new(context, output),
+        confined: false,
         signals: signals(&[SIGTERM, SIGINT])?,
         reloads: signals(&[SIGHUP])?,
         posture: None,
+        changed: Vec::new(),
+        pinned: Identity::new(),
     };
     while agent.watch()? == Next::Again {}
+    agent.service.ends();
     drop(lock);
     if args.detach_on_exit {
         let detached = detach(context, "run", Some("--detach-on-exit"))?;
         if let Some(warning) = detached.warning {
-            output.talk(&format!("aegisbpf: {warning}"));
+            agent.service.say(Priority::Warning, &warning)?;
         }
-        agent.say("everything is out of the kernel")?;
+        agent.service.say(Priority::Notice, "everything is out of the kernel")?;
     }
     Ok(Answer {
         text: "the agent has ended".to_owned(),
@@ -70,15 +85,38 @@ pub(crate) fn run(context: &Context, args: &cli::Run, output: Output) -> anyhow:
     })
 }
 
+/// Refuses a host that cannot enforce, or says what it lacks; what is pinned stays as it is.
+fn pass_gate(context: &Context) -> anyhow::Result<Option<Fallback>> {
+    let found = Capabilities::tried(context);
+    match gate::decide(context.config.enforce_gate_mode, &found.blockers) {
+        Decision::Enforce => {
+            // An agent asks for nothing that an earlier one did not.
+            if Fallback::recorded(context).is_some_and(|before| before.policies.is_empty()) {
+                Fallback::forget(context)?;
+            }
+            Ok(None)
+        }
+        Decision::Refuse => Err(apply::blocked(&found.blockers).into()),
+        Decision::FallBack if Fallback::recorded(context).is_some() => Ok(None),
+        Decision::FallBack => Ok(Some(Fallback::new("run", Vec::new(), &found.blockers))),
+    }
+}
+
 struct Agent {
     context: Context,
-    output: Output,
+    service: Service,
+    /// Whether this can do no more than it has to.
+    confined: bool,
     /// Told to end.
     signals: UnixStream,
     /// Told to read the configuration again.
     reloads: UnixStream,
     /// What was last said.
     posture: Option<Reason>,
+    /// What of the pins was seen to be another than it was.
+    changed: Vec<String>,
+    /// What was pinned when the posture was last renewed.
+    pinned: Identity,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,7 +133,8 @@ impl Agent {
         let kernel = match Kernel::open(&self.context.pins) {
             Ok(kernel) => kernel,
             Err(error) => {
-                self.output.talk(&format!("aegisbpf: {:#}", anyhow::Error::from(error)));
+                let told = format!("{:#}", anyhow::Error::from(error));
+                self.service.say(Priority::Error, &told)?;
                 None
             }
         };
@@ -105,6 +144,16 @@ impl Agent {
         loop {
             self.reload()?;
             self.renew_posture()?;
+            if !self.confined {
+                // What follows is what it did once by now: nothing more is needed than that took.
+                confine().context("failed to give up what the agent does not need")?;
+                self.confined = true;
+                for kept in &KEPT {
+                    let told = format!("keeps {}: {}", kept.name, kept.reason);
+                    self.service.say(Priority::Info, &told)?;
+                }
+                self.service.listen(&self.context)?;
+            }
             let log = match &kernel {
                 Some(kernel) => EventLog::open(&self.context, kernel)?,
                 None => None,
@@ -118,21 +167,25 @@ impl Agent {
 
     /// Takes events until the next proof is due, or until there is something else to do.
     fn take_events(
-        &self,
+        &mut self,
         kernel: Option<&Kernel>,
         log: Option<&EventLog<'_>>,
         pins: Option<u64>,
     ) -> anyhow::Result<Option<Next>> {
         let active = kernel.map(Kernel::active);
         let until = Instant::now() + PROOF_EVERY;
+        let mut looked = Instant::now();
         while Instant::now() < until {
+            if let Err(error) = self.service.publish(&self.context) {
+                self.service.say(Priority::Warning, &format!("no metrics: {error:#}"))?;
+            }
             let end = self.wait(log.map(EventLog::as_fd))?;
             // A detach takes the directory of the log away with the pins.
             if self.pins() != pins {
                 return Ok(Some(if end { Next::End } else { Next::Again }));
             }
             if let Some(Err(error)) = log.map(EventLog::drain) {
-                self.output.talk(&format!("aegisbpf: {error:#}"));
+                self.service.say(Priority::Error, &format!("{error:#}"))?;
                 std::thread::sleep(Duration::from_secs(1));
             }
             if end {
@@ -141,11 +194,23 @@ impl Agent {
             if kernel.map(Kernel::active) != active || is_told(&self.reloads)? {
                 return Ok(None);
             }
+            // Events may come by the thousand; a look twice a second is enough.
+            if looked.elapsed() < LOOK_EVERY {
+                continue;
+            }
+            looked = Instant::now();
+            self.service.lives();
+            let changed = kernel.map(|kernel| installed::changed(&self.context, kernel));
+            if changed.is_some_and(|changed| changed != self.changed)
+                || Kernel::installed(&self.context.pins) != self.pinned
+            {
+                return Ok(None);
+            }
         }
         Ok(None)
     }
 
-    /// Waits at most a second; the answer is whether a signal says to end.
+    /// Waits at most half a second; the answer is whether a signal says to end.
     fn wait(&self, events: Option<BorrowedFd<'_>>) -> anyhow::Result<bool> {
         let mut waiting = vec![
             PollFd::new(&self.signals, PollFlags::IN),
@@ -154,8 +219,8 @@ impl Agent {
         if let Some(events) = &events {
             waiting.push(PollFd::new(events, PollFlags::IN));
         }
-        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
-        match poll(&mut waiting, Some(&second)) {
+        let a_moment = Timespec { tv_sec: 0, tv_nsec: LOOK_EVERY.subsec_nanos().into() };
+        match poll(&mut waiting, Some(&a_moment)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error).context("failed to wait for events"),
         }
@@ -175,18 +240,19 @@ impl Agent {
                 let restart = fresh.needs_restart(&self.context.config);
                 if !restart.is_empty() {
                     let keys = restart.join(", ");
-                    self.output.talk(&format!(
-                        "aegisbpf: the agent has to be started again for {keys} to change"
-                    ));
+                    let told = format!("the agent has to be started again for {keys} to change");
+                    self.service.say(Priority::Warning, &told)?;
                 }
                 self.context.config = fresh;
-                self.output.talk("aegisbpf: the configuration was read again");
+                self.service.reloaded(&self.context);
+                self.service.say(Priority::Notice, "the configuration was read again")?;
             }
             Err(error) => {
                 let told = tell(&error);
-                self.output.talk(&format!("aegisbpf: {}; the one before stays", told.message));
+                let message = format!("{}; the one before stays", told.message);
+                self.service.say(Priority::Error, &message)?;
                 for detail in &told.details {
-                    self.output.talk(detail);
+                    self.service.say(Priority::Error, detail)?;
                 }
             }
         }
@@ -195,33 +261,18 @@ impl Agent {
 
     /// Makes a proof, and says what changed.
     fn renew_posture(&mut self) -> anyhow::Result<()> {
-        let view = view::look(&self.context)?;
+        // Before it is looked at: what goes meanwhile is seen at the next look.
+        self.pinned = Kernel::installed(&self.context.pins);
+        let view = view::prove(&self.context)?;
+        self.changed.clone_from(&view.changed);
+        if let Err(error) = transition::note(&self.context, &view, "run") {
+            let told = format!("the posture could not be written down: {error:#}");
+            self.service.say(Priority::Warning, &told)?;
+        }
         if self.posture.replace(view.reason) == Some(view.reason) {
             return Ok(());
         }
-        let meaning = view.reason.meaning();
-        if self.output.json {
-            self.output.object(json!({
-                "event": "posture",
-                "time": time::written(time::now()),
-                "runtime_state": meaning.state,
-                "reason_code": meaning.code,
-                "reason": meaning.reason,
-                "fix": meaning.fix,
-                "generation": view.active.map(|active| active.generation.number),
-                "enforce_blockers": view.blockers,
-            }))?;
-        } else {
-            self.say(&format!("{} ({}): {}", meaning.state.name(), meaning.code, meaning.reason))?;
-        }
-        Ok(())
-    }
-
-    fn say(&self, text: &str) -> anyhow::Result<()> {
-        if !self.output.json {
-            self.output.line(&format!("{} {text}", time::written(time::now())))?;
-        }
-        Ok(())
+        self.service.posture(&view)
     }
 
     /// Rules on `"*"` do not hold for the agent.
@@ -262,3 +313,6 @@ fn signals(of: &[i32]) -> anyhow::Result<UnixStream> {
 
 /// How often a proof is renewed.
 const PROOF_EVERY: Duration = Duration::from_secs(60);
+
+/// How often the agent looks whether what is pinned is still that.
+const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -210,7 +210,8 @@ fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-fn path(context: &Context) -> PathBuf {
+/// The log that is written now.
+pub(crate) fn path(context: &Context) -> PathBuf {
     context.run.join("events.jsonl")
 }
 

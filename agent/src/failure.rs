@@ -7,6 +7,8 @@ use std::io;
 use aegis_kernel::Error as KernelError;
 use rustix::io::Errno;
 
+use crate::requirements::Blocker;
+
 /// A clear no: nothing is broken, and nothing was changed.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -17,11 +19,19 @@ pub(crate) struct Refusal {
     pub(crate) details: Vec<String>,
     /// What to do.
     pub(crate) hint: Option<String>,
+    /// What of the host it is about, if it is about that.
+    pub(crate) blockers: Vec<Blocker>,
 }
 
 impl Refusal {
     pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Vec::new(), hint: None }
+        Self {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            hint: None,
+            blockers: Vec::new(),
+        }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -31,6 +41,11 @@ impl Refusal {
 
     pub(crate) fn details(mut self, details: Vec<String>) -> Self {
         self.details = details;
+        self
+    }
+
+    pub(crate) fn blockers(mut self, blockers: &[Blocker]) -> Self {
+        self.blockers = blockers.to_vec();
         self
     }
 }
@@ -51,6 +66,7 @@ pub(crate) struct Told {
     pub(crate) message: String,
     pub(crate) details: Vec<String>,
     pub(crate) hint: Option<String>,
+    pub(crate) blockers: Vec<Blocker>,
 }
 
 /// The whole of an error, as one chain.
@@ -71,10 +87,18 @@ pub(crate) fn tell(error: &anyhow::Error) -> Told {
             message,
             details: refusal.details.clone(),
             hint: refusal.hint.clone(),
+            blockers: refusal.blockers.clone(),
         },
         None => {
             let hint = error.chain().find_map(hint);
-            Told { exit: 2, code: "ERROR", message, details: Vec::new(), hint }
+            Told {
+                exit: 2,
+                code: "ERROR",
+                message,
+                details: Vec::new(),
+                hint,
+                blockers: Vec::new(),
+            }
         }
     }
 }

@@ -135,11 +135,20 @@ fn unsafe_file(path: &Path, what: &str, fix: &str) -> Refusal {
 
 /// Writes a file so that a reader, or a power cut, finds the old content or the new.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_with_mode(path, bytes, 0o600)
+}
+
+/// The same for a file that everybody may read.
+pub(crate) fn write_whole_for_all(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_with_mode(path, bytes, 0o644)
+}
+
+fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let failed = || format!("failed to write {}", path.display());
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);
-    let written = write_new(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
+    let written = write_new(&fresh, bytes, mode).and_then(|()| fs::rename(&fresh, path));
     if let Err(error) = written {
         remove(&fresh).with_context(failed)?;
         return Err(error).with_context(failed);
@@ -172,10 +181,10 @@ pub(crate) fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("failed to understand {}", path.display()))
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     // What a killed command left there is taken away, whatever it is; nothing is followed or shared.
     remove(path)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -14,31 +14,44 @@
 
 mod apply;
 mod bindings;
+mod capabilities;
 mod cgroups;
 mod cli;
 mod commands;
 mod config;
+mod confine;
 mod context;
+mod coverage;
 mod daemon;
 mod decoder;
+mod distribution;
 #[cfg(test)]
 mod documented;
 mod event_log;
 mod failure;
 mod files;
+mod gate;
 mod host;
+mod installed;
+mod journal;
+mod listener;
 mod lock;
 mod looker;
+mod metrics;
 mod output;
+mod perf;
 mod posture;
 mod proof;
 mod provenance;
 mod reach;
 mod report;
+mod requirements;
 mod scan;
+mod service;
 mod state;
 mod steps;
 mod time;
+mod transition;
 mod trust;
 mod view;
 

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What this node really does: a pure function of what was seen.
 //!
-//! [`Reason::meaning`] is the one table of reason codes, [`blockers`] the one list of what keeps a host
-//! from enforcing. Nothing here looks at anything.
+//! [`Reason::meaning`] is the one table of reason codes. Nothing here looks at anything.
 
-use aegis_kernel::probe::{Facts, LsmProgram};
 use aegis_policy::{Mode, Policy, RuleAction};
 use serde::Serialize;
 
@@ -16,6 +14,8 @@ pub(crate) enum RuntimeState {
     Enforce,
     /// All policies only report, and they do.
     Audit,
+    /// Enforcement was asked for, this host cannot, and the gate mode lets it go on without.
+    AuditFallback,
     /// Something is attached, and it is not sure that it does what policies say.
     Degraded,
     /// Nothing decides.
@@ -23,10 +23,15 @@ pub(crate) enum RuntimeState {
 }
 
 impl RuntimeState {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Enforce, Self::Audit, Self::AuditFallback, Self::Degraded, Self::NotLoaded];
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Enforce => "ENFORCE",
             Self::Audit => "AUDIT",
+            Self::AuditFallback => "AUDIT_FALLBACK",
             Self::Degraded => "DEGRADED",
             Self::NotLoaded => "NOT_LOADED",
         }
@@ -41,15 +46,19 @@ pub(crate) enum Reason {
     NotAttached,
     NoGeneration,
     NoPolicy,
+    GateFallback,
     NotRoot,
     HostBlocks,
+    RequirementLost,
     PinsUnreadable,
     HookMissing,
+    PinsChanged,
     SetMissing,
     ProofFailed,
     DeniedByOther,
     ProofMissing,
     ObjectsMoved,
+    Unbound,
 }
 
 /// What follows from a reason: one line of the table.
@@ -71,7 +80,7 @@ pub(crate) struct Meaning {
 impl Reason {
     /// The table.
     pub(crate) fn meaning(self) -> Meaning {
-        use RuntimeState::{Audit, Degraded, Enforce, NotLoaded};
+        use RuntimeState::{Audit, AuditFallback, Degraded, Enforce, NotLoaded};
         let line = |code, state, denies, health, reason, fix| Meaning {
             code,
             state,
@@ -122,6 +131,15 @@ impl Reason {
                 "the programs are attached and there is no policy",
                 "apply a policy, or take the programs out: `aegisbpf detach --reason …`",
             ),
+            Self::GateFallback => line(
+                "GATE_FALLBACK",
+                AuditFallback,
+                false,
+                0,
+                "enforcement was asked for, this host cannot, and the gate mode is audit-fallback: \
+                 NOTHING is denied",
+                "mend what `aegisbpf capabilities` says, then apply again",
+            ),
             Self::NotRoot => line(
                 "NOT_ROOT",
                 Degraded,
@@ -136,6 +154,15 @@ impl Reason {
                 false,
                 1,
                 "something is attached, and this host keeps it from enforcing",
+                "see the blockers",
+            ),
+            Self::RequirementLost => line(
+                "REQUIREMENT_LOST",
+                Degraded,
+                true,
+                1,
+                "what is in force denies, as the last proof showed; but this host lacks something that \
+                 putting policies in force needs",
                 "see the blockers",
             ),
             Self::PinsUnreadable => line(
@@ -153,6 +180,14 @@ impl Reason {
                 1,
                 "a hook that decides is not attached any more",
                 "`aegisbpf detach --reason …`, then apply again",
+            ),
+            Self::PinsChanged => line(
+                "PINS_CHANGED",
+                Degraded,
+                false,
+                1,
+                "a link, a program or a map is not the one that was put there",
+                "find who did it; then `aegisbpf detach --reason …`, and apply again",
             ),
             Self::SetMissing => line(
                 "SET_MISSING",
@@ -183,8 +218,9 @@ impl Reason {
                 Degraded,
                 true,
                 2,
-                "no proof could be made now, and the last is older than five minutes",
-                "see why it could not run, below `proof`",
+                "there is no proof of what is in force that is less than five minutes old",
+                "keep the agent running, or make one with `aegisbpf prove`; see why the last could not run, \
+                 below `proof`",
             ),
             Self::ObjectsMoved => line(
                 "OBJECTS_MOVED",
@@ -194,26 +230,39 @@ impl Reason {
                 "a link or a mount on the way to an object leads elsewhere than when it was bound",
                 "`aegisbpf apply` again: the same policies are then bound to what is there now",
             ),
+            Self::Unbound => line(
+                "UNBOUND",
+                Degraded,
+                true,
+                1,
+                "the kernel does not have everything that the policies name under the label or in the \
+                 scope that it should",
+                "see `unbound`; `aegisbpf apply` again binds what is there now",
+            ),
         }
     }
 
     /// All of them, for the tests and the documents.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Proven,
         Self::AllAudit,
         Self::NotAttached,
         Self::NoGeneration,
         Self::NoPolicy,
+        Self::GateFallback,
         Self::NotRoot,
         Self::HostBlocks,
+        Self::RequirementLost,
         Self::PinsUnreadable,
         Self::HookMissing,
+        Self::PinsChanged,
         Self::SetMissing,
         Self::ProofFailed,
         Self::DeniedByOther,
         Self::ProofMissing,
         Self::ObjectsMoved,
+        Self::Unbound,
     ];
 }
 
@@ -223,6 +272,8 @@ pub(crate) struct Seen {
     pub(crate) root: bool,
     /// Whether the host cannot enforce.
     pub(crate) blocked: bool,
+    /// Whether enforcement was asked for and the gate let it go on without.
+    pub(crate) fallback: bool,
     pub(crate) attached: Attached,
 }
 
@@ -231,7 +282,12 @@ pub(crate) struct Seen {
 pub(crate) enum Attached {
     Nothing,
     Unreadable,
-    Programs { hooks: bool, active: Active },
+    Programs {
+        hooks: bool,
+        /// Whether links and maps are those that were pinned.
+        intact: bool,
+        active: Active,
+    },
 }
 
 /// What decides.
@@ -246,6 +302,8 @@ pub(crate) enum Active {
         enforcing: usize,
         /// Whether objects are elsewhere than they were bound.
         moved: bool,
+        /// Whether the kernel lacks a label or a scope that it should have.
+        unbound: bool,
         proof: Standing,
     },
 }
@@ -265,16 +323,24 @@ pub(crate) const fn posture(seen: &Seen) -> Reason {
     if !seen.root {
         return Reason::NotRoot;
     }
-    let (hooks, active) = match seen.attached {
+    let (hooks, intact, active) = match seen.attached {
+        Attached::Nothing if seen.fallback => return Reason::GateFallback,
         Attached::Nothing => return Reason::NotAttached,
         Attached::Unreadable => return Reason::PinsUnreadable,
-        Attached::Programs { hooks, active } => (hooks, active),
+        Attached::Programs { hooks, intact, active } => (hooks, intact, active),
     };
-    if seen.blocked {
-        return Reason::HostBlocks;
-    }
     if !hooks {
         return Reason::HookMissing;
+    }
+    if !intact {
+        return Reason::PinsChanged;
+    }
+    if seen.blocked {
+        let proven = matches!(
+            active,
+            Active::Set { proof: Standing::Passed, enforcing, .. } if enforcing > 0
+        );
+        return if proven { Reason::RequirementLost } else { Reason::HostBlocks };
     }
     match active {
         Active::Nothing => Reason::NoGeneration,
@@ -284,6 +350,7 @@ pub(crate) const fn posture(seen: &Seen) -> Reason {
         Active::Set { proof: Standing::DeniedByOther, .. } => Reason::DeniedByOther,
         Active::Set { proof: Standing::Missing, .. } => Reason::ProofMissing,
         Active::Set { moved: true, .. } => Reason::ObjectsMoved,
+        Active::Set { unbound: true, .. } => Reason::Unbound,
         Active::Set { enforcing: 0, .. } => Reason::AllAudit,
         Active::Set { .. } => Reason::Proven,
     }
@@ -294,134 +361,10 @@ pub(crate) fn enforces(policy: &Policy, mode: Mode) -> bool {
     mode == Mode::Enforce && policy.rules.iter().any(|rule| rule.action == RuleAction::Deny)
 }
 
-/// One thing that keeps a host from enforcing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Blocker {
-    /// Stable, for programs.
-    pub(crate) code: &'static str,
-    /// What was found.
-    pub(crate) found: String,
-    /// What to do on this host.
-    pub(crate) fix: String,
-}
-
-/// Everything that keeps this host from enforcing; nothing if it can.
-pub(crate) fn blockers(facts: &Facts, bpffs: &str) -> Vec<Blocker> {
-    let mut blockers = Vec::new();
-    let mut add = |code, found: &str, fix: String| {
-        blockers.push(Blocker { code, found: found.to_owned(), fix });
-    };
-    if !facts.root {
-        add(
-            "NOT_ROOT",
-            "this is not root, so the rest could not be tried",
-            "run this as root".to_owned(),
-        );
-    }
-    if !facts.foreign_namespaces.is_empty() {
-        add(
-            "NOT_HOST_NAMESPACE",
-            &format!(
-                "this runs in a namespace of its own: {}",
-                facts.foreign_namespaces.join(", ")
-            ),
-            "run this on the host itself, or give the container the host's mount, pid and cgroup \
-             namespaces"
-                .to_owned(),
-        );
-    }
-    if !facts.btf {
-        add(
-            "NO_BTF",
-            "the kernel does not describe its types: no /sys/kernel/btf/vmlinux",
-            "mount sysfs at /sys, or boot a kernel with CONFIG_DEBUG_INFO_BTF=y".to_owned(),
-        );
-    }
-    let missing_lsm = facts.lsm.as_ref().filter(|list| !list.iter().any(|lsm| lsm == "bpf"));
-    if let Some(list) = missing_lsm {
-        add(
-            "BPF_NOT_IN_LSM",
-            &format!("bpf is not among the active LSMs: {}", list.join(",")),
-            format!("add `{}` to the kernel's command line and boot again", with_bpf(list)),
-        );
-    }
-    match &facts.lsm_program {
-        LsmProgram::Called => {}
-        LsmProgram::NotCalled => {
-            let fix = facts.lsm.as_ref().map_or_else(
-                || "add bpf to `lsm=` on the kernel's command line and boot again".to_owned(),
-                |list| format!("boot with `{}` on the kernel's command line", with_bpf(list)),
-            );
-            add(
-                "LSM_PROGRAM_NOT_CALLED",
-                "the kernel attaches LSM programs and never calls them",
-                fix,
-            );
-        }
-        // Without root, or types, it has to fail, which says nothing about the host.
-        LsmProgram::Refused(_) if !facts.root || !facts.btf => {}
-        LsmProgram::Refused(error) if error.is_permission() => {
-            let found = match &facts.lsm {
-                Some(list) if missing_lsm.is_none() => format!(
-                    "the kernel lists bpf among its LSMs ({}) and refuses an LSM program (EPERM)",
-                    list.join(",")
-                ),
-                _ => "the kernel refuses an LSM program (EPERM)".to_owned(),
-            };
-            add(
-                "LSM_PROGRAM_REFUSED",
-                &found,
-                "a sandbox, a container without CAP_BPF and CAP_SYS_ADMIN, or lockdown forbids it: \
-                 run on the host itself, and see /sys/kernel/security/lockdown"
-                    .to_owned(),
-            );
-        }
-        LsmProgram::Refused(error) => add(
-            "LSM_PROGRAM_REFUSED",
-            &format!("the kernel refuses an LSM program: {}", chain(error)),
-            "boot a kernel from 5.10 on with CONFIG_BPF_LSM=y and CONFIG_BPF_JIT=y".to_owned(),
-        ),
-    }
-    if !facts.bpffs {
-        add(
-            "NO_BPFFS",
-            &format!("there is no bpffs at {bpffs}"),
-            format!("mount -t bpf bpf {bpffs}"),
-        );
-    }
-    if facts.cgroup2.is_none() {
-        add(
-            "NO_CGROUP2",
-            "no cgroup2 hierarchy is mounted",
-            "mount -t cgroup2 cgroup2 /sys/fs/cgroup".to_owned(),
-        );
-    }
-    blockers
-}
-
-/// The kernel parameter that adds bpf to what is active; `capability` is always there, unnamed.
-fn with_bpf(list: &[String]) -> String {
-    let named =
-        list.iter().map(String::as_str).filter(|lsm| !matches!(*lsm, "capability" | "bpf" | ""));
-    let named: Vec<&str> = named.chain(["bpf"]).collect();
-    format!("lsm={}", named.join(","))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, path::PathBuf};
+    use std::collections::BTreeSet;
 
-    use aegis_kernel::Error;
     use aegis_policy::Source;
 
     use super::*;
@@ -429,20 +372,29 @@ mod tests {
     const GOOD: Active = set(2, 1, false);
 
     const fn set(policies: usize, enforcing: usize, moved: bool) -> Active {
-        Active::Set { policies, enforcing, moved, proof: Standing::Passed }
+        Active::Set { policies, enforcing, moved, unbound: false, proof: Standing::Passed }
     }
 
     fn programs(active: Active) -> Seen {
-        Seen { root: true, blocked: false, attached: Attached::Programs { hooks: true, active } }
+        let attached = Attached::Programs { hooks: true, intact: true, active };
+        Seen { root: true, blocked: false, fallback: false, attached }
     }
 
     fn proof(proof: Standing) -> Seen {
-        programs(Active::Set { policies: 1, enforcing: 1, moved: false, proof })
+        programs(Active::Set { policies: 1, enforcing: 1, moved: false, unbound: false, proof })
     }
 
     /// One sight for each reason.
     fn sights() -> Vec<(Seen, Reason)> {
-        let nothing = Seen { root: true, blocked: true, attached: Attached::Nothing };
+        let nothing =
+            Seen { root: true, blocked: true, fallback: false, attached: Attached::Nothing };
+        let unbound = Active::Set {
+            policies: 1,
+            enforcing: 1,
+            moved: false,
+            unbound: true,
+            proof: Standing::Passed,
+        };
         vec![
             (programs(GOOD), Reason::Proven),
             (programs(set(1, 0, false)), Reason::AllAudit),
@@ -452,11 +404,23 @@ mod tests {
             (programs(Active::Nothing), Reason::NoGeneration),
             (programs(set(0, 0, false)), Reason::NoPolicy),
             (Seen { root: false, ..programs(GOOD) }, Reason::NotRoot),
-            (Seen { blocked: true, ..programs(GOOD) }, Reason::HostBlocks),
+            (Seen { fallback: true, ..nothing }, Reason::GateFallback),
+            (Seen { fallback: true, ..programs(GOOD) }, Reason::Proven),
+            (Seen { blocked: true, ..programs(GOOD) }, Reason::RequirementLost),
+            (Seen { blocked: true, ..proof(Standing::Missing) }, Reason::HostBlocks),
+            (Seen { blocked: true, ..proof(Standing::Failed) }, Reason::HostBlocks),
+            (programs(unbound), Reason::Unbound),
+            (
+                Seen {
+                    attached: Attached::Programs { hooks: true, intact: false, active: GOOD },
+                    ..programs(GOOD)
+                },
+                Reason::PinsChanged,
+            ),
             (Seen { attached: Attached::Unreadable, ..programs(GOOD) }, Reason::PinsUnreadable),
             (
                 Seen {
-                    attached: Attached::Programs { hooks: false, active: GOOD },
+                    attached: Attached::Programs { hooks: false, intact: false, active: GOOD },
                     ..programs(GOOD)
                 },
                 Reason::HookMissing,
@@ -488,13 +452,33 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_has_the_table() {
+        let mut lines = vec![
+            "| reason code | state | kernel denies | `health` | what it means | what to do |"
+                .to_owned(),
+            "|---|---|---|---|---|---|".to_owned(),
+        ];
+        for reason in Reason::ALL {
+            let Meaning { code, state, denies, health, reason, fix } = reason.meaning();
+            let denies = if denies { "yes" } else { "no" };
+            let state = state.name();
+            lines
+                .push(format!("| `{code}` | `{state}` | {denies} | {health} | {reason} | {fix} |"));
+        }
+        crate::documented::holds("operations.md", "reasons", &lines.join("\n"));
+    }
+
+    #[test]
     fn the_table_has_one_line_a_code_and_a_fix_for_each_fault() {
         let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.meaning().code).collect();
         assert_eq!(codes.len(), Reason::ALL.len());
         for reason in Reason::ALL {
             let meaning = reason.meaning();
             assert!(meaning.health == 0 || !meaning.fix.is_empty(), "{}", meaning.code);
-            let healthy = matches!(meaning.state, RuntimeState::Enforce | RuntimeState::Audit);
+            let healthy = matches!(
+                meaning.state,
+                RuntimeState::Enforce | RuntimeState::Audit | RuntimeState::AuditFallback
+            );
             assert_eq!(meaning.health == 0, healthy, "{}", meaning.code);
         }
     }
@@ -512,61 +496,5 @@ mod tests {
         assert!(enforces(&policy("deny"), Mode::Enforce));
         assert!(!enforces(&policy("deny"), Mode::Audit));
         assert!(!enforces(&policy("audit"), Mode::Enforce));
-    }
-
-    fn facts() -> Facts {
-        Facts {
-            kernel: "6.12".to_owned(),
-            root: true,
-            lsm: Some(vec!["capability".to_owned(), "yama".to_owned(), "bpf".to_owned()]),
-            btf: true,
-            bpffs: true,
-            cgroup2: Some(PathBuf::from("/sys/fs/cgroup")),
-            foreign_namespaces: Vec::new(),
-            lsm_program: LsmProgram::Called,
-        }
-    }
-
-    fn codes(facts: &Facts) -> Vec<&'static str> {
-        blockers(facts, "/sys/fs/bpf").iter().map(|blocker| blocker.code).collect()
-    }
-
-    #[test]
-    fn a_host_that_can_has_no_blockers() {
-        assert!(codes(&facts()).is_empty());
-    }
-
-    #[test]
-    fn each_missing_fact_is_its_own_blocker() {
-        assert_eq!(codes(&Facts { btf: false, ..facts() }), ["NO_BTF"]);
-        assert_eq!(codes(&Facts { bpffs: false, ..facts() }), ["NO_BPFFS"]);
-        assert_eq!(codes(&Facts { cgroup2: None, ..facts() }), ["NO_CGROUP2"]);
-        assert_eq!(codes(&Facts { root: false, ..facts() }), ["NOT_ROOT"]);
-        assert_eq!(
-            codes(&Facts { foreign_namespaces: vec!["mnt"], ..facts() }),
-            ["NOT_HOST_NAMESPACE"]
-        );
-        let not_called = Facts { lsm_program: LsmProgram::NotCalled, ..facts() };
-        assert_eq!(codes(&not_called), ["LSM_PROGRAM_NOT_CALLED"]);
-        let refused =
-            LsmProgram::Refused(Error::System { attempt: "try", source: rustix::io::Errno::PERM });
-        assert_eq!(codes(&Facts { lsm_program: refused, ..facts() }), ["LSM_PROGRAM_REFUSED"]);
-    }
-
-    #[test]
-    fn a_fix_for_the_command_line_keeps_the_lsms_of_the_host() {
-        let lsm = ["lockdown", "capability", "landlock", "yama", "apparmor"];
-        let lsm = Some(lsm.map(str::to_owned).to_vec());
-        let facts = Facts { lsm, lsm_program: LsmProgram::NotCalled, ..facts() };
-        assert_eq!(codes(&facts), ["BPF_NOT_IN_LSM", "LSM_PROGRAM_NOT_CALLED"]);
-        for blocker in blockers(&facts, "/sys/fs/bpf") {
-            assert!(blocker.fix.contains("lsm=lockdown,landlock,yama,apparmor,bpf"), "{blocker:?}");
-        }
-    }
-
-    #[test]
-    fn the_fix_for_a_missing_bpffs_names_its_place() {
-        let found = blockers(&Facts { bpffs: false, ..facts() }, "/elsewhere");
-        assert_eq!(found[0].fix, "mount -t bpf bpf /elsewhere");
     }
 }

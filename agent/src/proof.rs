@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cgroups::Own,
     context::Context,
+    coverage::Coverage,
     event_log::{EventLog, Seen},
     files, host,
     lock::Lock,
@@ -43,6 +44,9 @@ pub(crate) struct Proof {
     pub(crate) time: String,
     /// One for each way in which a file is found.
     pub(crate) paths: Vec<PathProof>,
+    /// What a comparison of the kernel with the policies found.
+    #[serde(default)]
+    pub(crate) coverage: Coverage,
 }
 
 /// What came of one file.
@@ -55,6 +59,13 @@ pub(crate) struct PathProof {
     pub(crate) detail: Option<String>,
     /// Whether the event came as well; `None` if somebody else takes events.
     pub(crate) event: Option<bool>,
+}
+
+impl PathProof {
+    /// Whether the denial came, and from us.
+    pub(crate) fn passed(&self) -> bool {
+        self.result == Outcome::DeniedByUs
+    }
 }
 
 /// Whether it was us who denied.
@@ -82,7 +93,8 @@ impl Outcome {
 impl Proof {
     fn now(generation: &Generation, paths: Vec<PathProof>) -> Self {
         let (at, time) = (time::since_boot(), time::written(time::now()));
-        Self { generation: generation.number, boot: time::boot(), at, time, paths }
+        let (generation, boot, coverage) = (generation.number, time::boot(), Coverage::default());
+        Self { generation, boot, at, time, paths, coverage }
     }
 
     /// What is known if nothing could be tried.
@@ -125,6 +137,24 @@ impl Proof {
             && self.boot.is_some()
             && self.boot == later.boot
             && age.is_some_and(|age| age <= HOLDS)
+    }
+
+    /// What a proof that was written down is worth now, for what is active now.
+    ///
+    /// A denial that did not come stays so until one does; one that came stands for five minutes.
+    pub(crate) fn standing_now(&self) -> Standing {
+        match self.standing(None) {
+            Standing::Passed => {
+                let now = Self { boot: time::boot(), at: time::since_boot(), ..self.clone() };
+                if self.holds_at(&now) { Standing::Passed } else { Standing::Missing }
+            }
+            other => other,
+        }
+    }
+
+    /// Seconds since it was made.
+    pub(crate) fn age(&self) -> u64 {
+        time::since_boot().saturating_sub(self.at) / 1_000_000_000
     }
 
     /// The first thing that is not as it should be.
@@ -384,6 +414,14 @@ fn judge(path: &str, answer: &Answer, counted: bool, event: Option<bool>) -> Pat
     PathProof { path: path.to_owned(), result, detail, event }
 }
 
+/// The last proof that was written down of this generation, in this boot.
+pub(crate) fn last_of(context: &Context, generation: u64) -> Option<Proof> {
+    let same = |proof: &Proof| {
+        proof.generation == generation && proof.boot.is_some() && proof.boot == time::boot()
+    };
+    last(context).filter(same)
+}
+
 /// The last proof that was written down.
 pub(crate) fn last(context: &Context) -> Option<Proof> {
     serde_json::from_slice(&fs::read(context.proof_record()).ok()?).ok()
@@ -438,8 +476,9 @@ mod tests {
             detail: None,
             event: None,
         });
-        let boot = Some("this".to_owned());
-        Proof { generation, boot, at, time: String::new(), paths: paths.to_vec() }
+        let (boot, time) = (Some("this".to_owned()), String::new());
+        let coverage = Coverage::default();
+        Proof { generation, boot, at, time, paths: paths.to_vec(), coverage }
     }
 
     #[test]

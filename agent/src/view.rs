@@ -12,13 +12,20 @@ use anyhow::Context as _;
 use crate::{
     apply::active,
     bindings,
+    capabilities::Capabilities,
     cgroups::Own,
     context::Context,
+    coverage::Coverage,
     decoder::compile_set,
     event_log::EventLog,
     failure::Refusal,
-    posture::{Active, Attached, Blocker, Reason, Seen, Standing, blockers, enforces, posture},
+    gate::Fallback,
+    host::NoAnswer,
+    installed,
+    perf::Perf,
+    posture::{Active, Attached, Reason, Seen, Standing, enforces, posture},
     proof::{self, Bench, Proof, ProofFiles},
+    requirements::Blocker,
     state::{State, StoredSet},
     trust::Summary,
 };
@@ -35,10 +42,14 @@ pub(crate) struct View {
     pub(crate) hooks: Vec<(&'static str, Option<String>)>,
     pub(crate) active: Option<InForce>,
     pub(crate) proof: Option<Proof>,
-    /// What leads elsewhere than when objects were bound.
-    pub(crate) moved: Option<String>,
     /// On whose word it is; `None` if the texts are gone.
     pub(crate) trust: Option<Summary>,
+    /// What of the pins is not what was put there.
+    pub(crate) changed: Vec<String>,
+    /// That somebody went on without enforcing.
+    pub(crate) fallback: Option<Fallback>,
+    /// What a benchmark measured, if somebody imported that.
+    pub(crate) perf: Option<Perf>,
     /// What is worth knowing and makes the state no other.
     pub(crate) warnings: Vec<String>,
     pub(crate) reason: Reason,
@@ -49,8 +60,25 @@ pub(crate) struct View {
 pub(crate) struct InForce {
     pub(crate) slot: Slot,
     pub(crate) generation: Generation,
-    /// `None`: the texts are gone.
+    /// How many policies it has, and how many of them deny. `None`: the texts are gone.
+    pub(crate) policies: Option<Policies>,
+    /// `None`: the texts are gone, or nobody asked for them.
     pub(crate) texts: Option<(StoredSet, Ruleset)>,
+}
+
+/// How many policies there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policies {
+    pub(crate) all: usize,
+    /// Those in mode enforce that have a rule which denies.
+    pub(crate) enforcing: usize,
+}
+
+impl Policies {
+    fn of(stored: &StoredSet) -> Self {
+        let denying = stored.set.iter().filter(|(policy, mode)| enforces(policy, *mode));
+        Self { all: stored.set.len(), enforcing: denying.count() }
+    }
 }
 
 impl InForce {
@@ -63,35 +91,44 @@ impl InForce {
     }
 }
 
-/// Looks at everything; makes a proof if something is in force and we can.
-pub(crate) fn look(context: &Context) -> anyhow::Result<View> {
-    let mut looks = 0;
-    loop {
-        let mut view = look_without_proof(context)?;
-        looks += 1;
+/// Looks at everything that only needs to be read: loads nothing, changes nothing, and believes the last
+/// proof for as long as that stands.
+pub(crate) fn glance(context: &Context) -> anyhow::Result<View> {
+    look(context, Capabilities::seen(context), true)
+}
+
+/// The posture alone, without what its rules are in the kernel: that would have to be compiled.
+pub(crate) fn posture_only(context: &Context) -> anyhow::Result<View> {
+    look(context, Capabilities::seen(context), false)
+}
+
+/// Tries everything: loads a program to see what the host does, makes a proof, compares the kernel with the
+/// policies, and writes down what came of it.
+pub(crate) fn prove(context: &Context) -> anyhow::Result<View> {
+    for _ in 0..LOOKS {
+        let found = Capabilities::tried(context);
+        // Old facts would be the worse for looking new; none are not.
+        let recorded = if found.facts.root { found.record(context) } else { Ok(()) };
+        let mut view = look(context, found, true)?;
+        view.warnings.extend(recorded.err().map(|error| format!("{error:#}")));
         let made = view.kernel.as_ref().zip(view.active.as_ref()).and_then(|(kernel, active)| {
             let (_, ruleset) = active.texts.as_ref()?;
-            Some(prove(context, &view.facts, kernel, active, ruleset))
+            Some(try_to_prove(context, &view.facts, kernel, active, ruleset))
         });
         match made {
             None => return Ok(view),
-            Some(Attempt::Elsewhere) if looks < LOOKS => {}
-            Some(Attempt::Elsewhere) => anyhow::bail!(
-                "failed to look at what is in force: it was replaced {LOOKS} times meanwhile"
-            ),
+            Some(Attempt::Elsewhere) => {}
             Some(Attempt::Made(made)) => {
-                view.compare(context);
-                view.decide(context, made);
+                view.decide(context, *made);
                 return Ok(view);
             }
         }
     }
+    anyhow::bail!("failed to look at what is in force: it was replaced {LOOKS} times meanwhile")
 }
 
-/// Looks at everything that only needs to be read.
-pub(crate) fn look_without_proof(context: &Context) -> anyhow::Result<View> {
-    let facts = Facts::gather(&context.pins);
-    let blockers = blockers(&facts, &context.bpffs.display().to_string());
+fn look(context: &Context, found: Capabilities, compiled: bool) -> anyhow::Result<View> {
+    let Capabilities { facts, blockers, warnings, .. } = found;
     let (kernel, unreadable) = match open(context, facts.root) {
         Ok(kernel) => (kernel, None),
         Err(error) => (None, Some(format!("{error:#}"))),
@@ -100,28 +137,44 @@ pub(crate) fn look_without_proof(context: &Context) -> anyhow::Result<View> {
     let told = |error: aegis_kernel::Error| format!("{:#}", anyhow::Error::from(error));
     let hooks =
         hooks.into_iter().map(|(hook, attached)| (hook, attached.err().map(told))).collect();
+    let changed =
+        kernel.as_ref().map_or_else(Vec::new, |kernel| installed::changed(context, kernel));
     let active = match active(kernel.as_ref())? {
         Some((slot, generation)) => {
-            let texts = texts(context, &generation)?;
-            Some(InForce { slot, generation, texts })
+            let stored = stored(context, &generation)?;
+            let policies = stored.as_ref().map(Policies::of);
+            let built_in = ProofFiles::new(context).built_in();
+            let texts = match stored.filter(|_| compiled) {
+                Some(stored) => {
+                    let ruleset = compile_set(&stored, &built_in)?;
+                    Some((stored, ruleset))
+                }
+                None => None,
+            };
+            Some(InForce { slot, generation, policies, texts })
         }
         None => None,
     };
+    let proof =
+        active.as_ref().and_then(|active| proof::last_of(context, active.generation.number));
     let mut view = View {
         facts,
         blockers,
         kernel,
         unreadable,
         hooks,
+        changed,
+        fallback: Fallback::recorded(context),
+        perf: Perf::recorded(context),
         active,
-        proof: None,
-        moved: None,
+        proof,
         trust: None,
-        warnings: Vec::new(),
+        warnings,
         reason: Reason::NotAttached,
     };
-    view.reason = posture(&view.seen(Standing::Missing));
     view.look_at_trust(context);
+    view.warn();
+    view.reason = posture(&view.seen());
     Ok(view)
 }
 
@@ -144,7 +197,7 @@ pub(crate) fn counts(view: &View) -> anyhow::Result<HashMap<CountKey, Count>> {
 
 /// What is in force, for commands that have no answer without it.
 pub(crate) fn in_force(context: &Context) -> anyhow::Result<View> {
-    let view = look_without_proof(context)?;
+    let view = glance(context)?;
     if let Some(error) = &view.unreadable {
         anyhow::bail!("failed to look into the kernel: {error}");
     }
@@ -173,48 +226,95 @@ impl View {
         }
     }
 
-    /// Looks whether objects are where they were bound.
-    fn compare(&mut self, context: &Context) {
-        let Some(InForce { generation, texts: Some((_, ruleset)), .. }) = &self.active else {
-            return;
-        };
-        let compared = bindings::compare(context, generation, ruleset);
-        self.warnings.extend(compared.warnings);
-        self.moved = compared.moved;
+    /// What of the view makes the reason, in words.
+    pub(crate) fn detail(&self) -> Option<String> {
+        let hooks = self.hooks.iter().filter_map(|(hook, error)| {
+            error.as_ref().map(|error| format!("hook {hook}: {error}"))
+        });
+        let coverage = self.proof.iter().map(|proof| &proof.coverage);
+        let uncovered =
+            coverage.flat_map(|found| found.unbound.iter().chain(&found.moved).cloned());
+        let blockers = self.blockers.iter().map(|blocker| blocker.found.clone());
+        let fault = self.proof.as_ref().and_then(Proof::fault);
+        let found =
+            self.unreadable.iter().cloned().chain(hooks).chain(self.changed.iter().cloned());
+        found.chain(fault).chain(uncovered).chain(blockers).next()
     }
 
-    /// Takes a fresh proof into account, and writes it down.
+    /// Whether the kernel denies now, as far as is known.
+    pub(crate) fn denies(&self) -> bool {
+        self.reason.meaning().denies
+    }
+
+    fn warn(&mut self) {
+        let mut warnings = Vec::new();
+        warnings.extend(self.proof.iter().flat_map(|proof| proof.coverage.warnings.clone()));
+        if let Some(fallback) = self.fallback.as_ref().filter(|_| self.kernel.is_some()) {
+            warnings.push(format!(
+                "something newer was to be put in force and was not, {}",
+                fallback.told()
+            ));
+        }
+        for warning in warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+    }
+
+    /// Takes a fresh proof into account, and writes down what was found.
     fn decide(&mut self, context: &Context, made: Proof) {
-        let last = proof::last(context);
-        let standing = made.standing(last.as_ref());
-        self.reason = posture(&self.seen(standing));
+        let last = self.proof.replace(made);
+        let outdated = last.iter().flat_map(|last| &last.coverage.warnings);
+        let outdated: Vec<&String> = outdated.collect();
+        self.warnings.retain(|warning| !outdated.contains(&warning));
+        self.reason = posture(&self.seen_with(last.as_ref()));
         // A record that cannot be written only shortens how long this proof stands.
-        drop(proof::record(context, &made));
-        self.proof = Some(made);
+        if let Some(made) = &self.proof {
+            drop(proof::record(context, made));
+        }
+        if let Some(kernel) = &self.kernel {
+            drop(installed::record(context, kernel));
+        }
+        self.warn();
     }
 
-    fn seen(&self, proof: Standing) -> Seen {
+    fn seen(&self) -> Seen {
+        let standing = self.proof.as_ref().map_or(Standing::Missing, Proof::standing_now);
+        self.seen_as(standing)
+    }
+
+    /// With a proof made now, and the last one for the case that none could be made.
+    fn seen_with(&self, last: Option<&Proof>) -> Seen {
+        self.seen_as(self.proof.as_ref().map_or(Standing::Missing, |made| made.standing(last)))
+    }
+
+    fn seen_as(&self, proof: Standing) -> Seen {
+        let coverage = self.proof.as_ref().map(|proof| &proof.coverage);
         let active = match &self.active {
             None => Active::Nothing,
-            Some(InForce { texts: None, .. }) => Active::Unknown,
-            Some(InForce { texts: Some((stored, _)), .. }) => Active::Set {
-                policies: stored.set.len(),
-                enforcing: stored
-                    .set
-                    .iter()
-                    .filter(|(policy, mode)| enforces(policy, *mode))
-                    .count(),
-                moved: self.moved.is_some(),
+            Some(InForce { policies: None, .. }) => Active::Unknown,
+            Some(InForce { policies: Some(policies), .. }) => Active::Set {
+                policies: policies.all,
+                enforcing: policies.enforcing,
+                moved: coverage.is_some_and(|found| found.moved.is_some()),
+                unbound: coverage.is_some_and(|found| !found.unbound.is_empty()),
                 proof,
             },
         };
         let hooks = self.hooks.iter().all(|(_, error)| error.is_none());
+        let intact = self.changed.is_empty();
         let attached = match (&self.kernel, &self.unreadable) {
             (_, Some(_)) => Attached::Unreadable,
             (None, None) => Attached::Nothing,
-            (Some(_), None) => Attached::Programs { hooks, active },
+            (Some(_), None) => Attached::Programs { hooks, intact, active },
         };
-        Seen { root: self.facts.root, blocked: !self.blockers.is_empty(), attached }
+        Seen {
+            root: self.facts.root,
+            blocked: !self.blockers.is_empty(),
+            fallback: self.fallback.is_some(),
+            attached,
+        }
     }
 }
 
@@ -223,28 +323,24 @@ fn open(context: &Context, root: bool) -> anyhow::Result<Option<Kernel>> {
     if root { Ok(Kernel::open(&context.pins)?) } else { Ok(None) }
 }
 
-fn texts(
-    context: &Context,
-    generation: &Generation,
-) -> anyhow::Result<Option<(StoredSet, Ruleset)>> {
-    let stored = match State::new(context.state.clone()).load(&generation.set_digest) {
-        Ok(stored) => stored,
-        Err(error) if error.is::<Refusal>() => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let ruleset = compile_set(&stored, &ProofFiles::new(context).built_in())?;
-    Ok(Some((stored, ruleset)))
+/// The texts of a generation; `None` if they are gone.
+fn stored(context: &Context, generation: &Generation) -> anyhow::Result<Option<StoredSet>> {
+    match State::new(context.state.clone()).load(&generation.set_digest) {
+        Ok(stored) => Ok(Some(stored)),
+        Err(error) if error.is::<Refusal>() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What came of trying to prove what was seen.
 enum Attempt {
-    Made(Proof),
+    Made(Box<Proof>),
     /// Something else decides by now: what was seen is no more, and its proof would say nothing.
     Elsewhere,
 }
 
 /// Makes a proof of what is active; that it could not be made is an outcome of its own.
-fn prove(
+fn try_to_prove(
     context: &Context,
     facts: &Facts,
     kernel: &Kernel,
@@ -271,14 +367,40 @@ fn prove(
         let log = EventLog::open(context, kernel)?;
         let own = Own::new(mount);
         let bench = Bench { kernel, own: &own, files: &files, log: log.as_ref() };
-        anyhow::Ok(Attempt::Made(bench.prove(active.slot, &active.generation, ruleset)))
+        let mut made = bench.prove(active.slot, &active.generation, ruleset);
+        made.coverage = compare(context, kernel, active, ruleset, own.mount());
+        anyhow::Ok(Attempt::Made(Box::new(made)))
     };
     match attempt() {
         Ok(made) => made,
         // A detach takes away what the proof needs.
         Err(_) if !decides() => Attempt::Elsewhere,
-        Err(error) => Attempt::Made(Proof::could_not_run(&active.generation, &error)),
+        Err(error) => Attempt::Made(Box::new(Proof::could_not_run(&active.generation, &error))),
     }
+}
+
+/// Compares the kernel with the policies; that it could not be done is a warning, and told.
+fn compare(
+    context: &Context,
+    kernel: &Kernel,
+    InForce { slot, generation, .. }: &InForce,
+    ruleset: &Ruleset,
+    mount: &std::path::Path,
+) -> Coverage {
+    let compared =
+        bindings::compare(context, kernel, (*slot, generation), ruleset).and_then(|mut found| {
+            found.compare_cgroups(kernel, *slot, ruleset, mount)?;
+            Ok(found)
+        });
+    compared.unwrap_or_else(|error| Coverage {
+        warnings: vec![format!(
+            "whether objects have moved is not known: {error:#}{}",
+            error
+                .downcast_ref::<NoAnswer>()
+                .map_or_else(String::new, |hung| format!(": {}", hung.fix()))
+        )],
+        ..Coverage::default()
+    })
 }
 
 /// How often it is looked anew while others put policies in force.

@@ -258,6 +258,8 @@ impl Asker {
         ensure!(status.success(), "{}: it ended with {status}", failed());
         batches.sort_by(f64::total_cmp);
         let part = |part: usize| batches.get(batches.len() / part);
+        let percent =
+            |percent: usize| batches.get((batches.len() * percent / 100).min(batches.len() - 1));
         let (Some(minimum), Some(quarter), Some(median)) = (batches.first(), part(4), part(2))
         else {
             bail!("{}: it answered nothing", failed());
@@ -268,6 +270,8 @@ impl Asker {
             "minimum": minimum,
             "quarter": quarter,
             "median": median,
+            "p95": percent(95),
+            "p99": percent(99),
         }))
     }
 }

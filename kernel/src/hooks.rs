@@ -60,7 +60,7 @@ pub(crate) const FOR_WRITING: &[&str] = &[
 ];
 
 /// Hooks that came after 5.10, where something else is called in their place.
-const LATER: &[&str] = &["inode_set_acl", "inode_remove_acl"];
+pub(crate) const LATER: &[&str] = &["inode_set_acl", "inode_remove_acl"];
 
 /// Those of [`HOOKS`] that are missing without harm on this kernel.
 pub(crate) fn absent() -> Result<Vec<&'static str>, Error> {

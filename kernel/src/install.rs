@@ -180,7 +180,7 @@ fn program_pin(pins: &Path, hook: &str) -> PathBuf {
     pins.join(format!("program_{hook}"))
 }
 
-fn link_pin(pins: &Path, hook: &str) -> PathBuf {
+pub(crate) fn link_pin(pins: &Path, hook: &str) -> PathBuf {
     pins.join(format!("link_{hook}"))
 }
 

@@ -15,12 +15,14 @@
 //! ([`Kernel::open`]) and enforcement outlives all of them. What a policy is, and where files of
 //! ours lie, is for others to know.
 
+mod ask;
 mod control;
 mod emergency;
 mod error;
 mod events;
 mod generation;
 mod hooks;
+mod identity;
 mod install;
 mod load;
 pub mod probe;
@@ -33,11 +35,13 @@ use std::path::{Path, PathBuf};
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
 
 pub use aegis_abi::Marks;
+pub use ask::Asked;
 pub use control::Slot;
 pub use emergency::{Emergency, Switches, Toggle};
 pub use error::Error;
 pub use events::{Events, Taken};
 pub use generation::Generation;
+pub use identity::Identity;
 pub use resolve::{Resolver, stat};
 pub use slots::Slots;
 pub use witness::{LogHead, Witness};

@@ -11,29 +11,71 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::CWD;
+use libbpf_rs::btf::{Btf, types::Func};
+use rustix::{
+    fs::CWD,
+    thread::{CapabilitySet, capabilities},
+};
 
-use crate::{Error, Resolver};
+use crate::{
+    Error, Resolver,
+    hooks::{HOOKS, LATER},
+};
 
-/// What this host is and does.
+/// What this host is and does. What cannot be looked at is `None`: unknown is not "no".
 #[derive(Debug)]
 pub struct Facts {
     /// `uname -r`.
     pub kernel: String,
     /// Whether we are root, as far as the kernel's user ids tell.
     pub root: bool,
-    /// The active LSMs in order; `None` if securityfs does not tell.
+    /// The capabilities that loading needs and that this process lacks.
+    pub missing_capabilities: Vec<&'static str>,
+    /// The active LSMs in order.
     pub lsm: Option<Vec<String>>,
+    /// What the lockdown LSM forbids: `none`, `integrity` or `confidentiality`.
+    pub lockdown: Option<String>,
     /// Whether the kernel describes its types (`/sys/kernel/btf/vmlinux`).
     pub btf: bool,
+    /// The hooks of ours that this kernel does not have, by its own types.
+    pub missing_hooks: Option<Vec<&'static str>>,
+    /// Whether BPF programs are compiled: LSM programs cannot be attached otherwise.
+    pub jit: Option<bool>,
     /// Whether the directory for our pins is on a bpffs.
     pub bpffs: bool,
+    /// How cgroups are mounted.
+    pub cgroups: CgroupMode,
     /// Where the cgroup2 hierarchy is mounted.
     pub cgroup2: Option<PathBuf>,
-    /// Which of our mount, pid and cgroup namespaces are not the host's, as far as can be told.
+    /// Which of our user, mount, pid and cgroup namespaces are not the host's, as far as can be told.
     pub foreign_namespaces: Vec<&'static str>,
     /// What became of an LSM program that was loaded, attached and asked.
     pub lsm_program: LsmProgram,
+}
+
+/// How cgroups are mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupMode {
+    /// Only the second version.
+    Unified,
+    /// The second beside the first: what only has a place in the first belongs to no workload.
+    Hybrid,
+    /// Only the first version.
+    Legacy,
+    /// None.
+    None,
+}
+
+impl CgroupMode {
+    /// In one word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unified => "unified",
+            Self::Hybrid => "hybrid",
+            Self::Legacy => "legacy",
+            Self::None => "none",
+        }
+    }
 }
 
 /// What became of an LSM program.
@@ -45,6 +87,8 @@ pub enum LsmProgram {
     Refused(Error),
     /// Loaded, attached, and not called.
     NotCalled,
+    /// Nobody tried: [`Facts::glance`] loads nothing.
+    NotTried,
 }
 
 impl Facts {
@@ -53,17 +97,71 @@ impl Facts {
     /// Loads one small program, for a moment; changes nothing else.
     pub fn gather(pins: &Path) -> Self {
         Self {
+            lsm_program: try_lsm_program(),
+            missing_hooks: missing_hooks(),
+            ..Self::glance(pins)
+        }
+    }
+
+    /// Looks at what can be read. Loads nothing and changes nothing.
+    pub fn glance(pins: &Path) -> Self {
+        let cgroup2 = cgroup2_mount();
+        Self {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             root: rustix::process::geteuid().is_root(),
+            missing_capabilities: missing_capabilities(),
             lsm: fs::read_to_string("/sys/kernel/security/lsm")
                 .ok()
                 .map(|list| list.trim().split(',').map(str::to_owned).collect()),
+            lockdown: lockdown(),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+            missing_hooks: None,
+            jit: fs::read_to_string("/proc/sys/net/core/bpf_jit_enable")
+                .ok()
+                .map(|answer| answer.trim() != "0"),
             bpffs: pins.parent().is_some_and(|parent| is_filesystem(parent, BPF_MAGIC)),
-            cgroup2: cgroup2_mount(),
+            cgroups: cgroup_mode(cgroup2.is_some()),
+            cgroup2,
             foreign_namespaces: foreign_namespaces(),
-            lsm_program: try_lsm_program(),
+            lsm_program: LsmProgram::NotTried,
         }
+    }
+}
+
+/// Loading an LSM program takes CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, which counts as both.
+fn missing_capabilities() -> Vec<&'static str> {
+    let Ok(sets) = capabilities(None) else { return Vec::new() };
+    let has = |capability| sets.effective.contains(capability);
+    let needed = [(CapabilitySet::BPF, "CAP_BPF"), (CapabilitySet::PERFMON, "CAP_PERFMON")];
+    let lacks =
+        |(capability, _): &(CapabilitySet, _)| !has(*capability) && !has(CapabilitySet::SYS_ADMIN);
+    needed.iter().filter(|needed| lacks(needed)).map(|(_, name)| *name).collect()
+}
+
+/// The word in brackets of `none [integrity] confidentiality`.
+fn lockdown() -> Option<String> {
+    let text = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    let (_, rest) = text.split_once('[')?;
+    let (word, _) = rest.split_once(']')?;
+    Some(word.to_owned())
+}
+
+/// The kernel has a function for each of its LSM hooks, to which programs are attached.
+fn missing_hooks() -> Option<Vec<&'static str>> {
+    libbpf_rs::set_print(None);
+    let types = Btf::from_vmlinux().ok()?;
+    let has = |hook: &&str| types.type_by_name::<Func<'_>>(&format!("bpf_lsm_{hook}")).is_some();
+    Some(HOOKS.iter().copied().filter(|hook| !has(hook) && !LATER.contains(hook)).collect())
+}
+
+fn cgroup_mode(second: bool) -> CgroupMode {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let first = mounts.lines().any(|line| line.split(' ').nth(2) == Some("cgroup"));
+    match (second, first) {
+        (true, false) => CgroupMode::Unified,
+        (true, true) => CgroupMode::Hybrid,
+        (false, true) => CgroupMode::Legacy,
+        (false, false) => CgroupMode::None,
     }
 }
 
@@ -100,7 +198,8 @@ fn is_filesystem(path: &Path, magic: u64) -> bool {
 fn foreign_namespaces() -> Vec<&'static str> {
     let number = |path: &str| rustix::fs::stat(path).ok().map(|stat| stat.st_ino);
     let mut foreign = Vec::new();
-    for (name, initial) in [("pid", 0xEFFF_FFFC), ("cgroup", 0xEFFF_FFFB)] {
+    let initial = [("user", 0xEFFF_FFFD), ("pid", 0xEFFF_FFFC), ("cgroup", 0xEFFF_FFFB)];
+    for (name, initial) in initial {
         if number(&format!("/proc/self/ns/{name}")).is_some_and(|ours| ours != initial) {
             foreign.push(name);
         }

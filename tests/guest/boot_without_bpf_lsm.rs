@@ -30,6 +30,11 @@ fn a_kernel_that_never_calls_programs_is_never_said_to_enforce() {
     let status = aegisbpf(&["status"]).yes();
     assert_eq!(status["runtime_state"], "NOT_LOADED", "{status}");
     assert_eq!(status["enforce_capable"], false, "{status}");
+    let status = aegisbpf(&["capabilities"]);
+    assert_eq!(status.status, 1, "{}", status.json);
+    let status = status.json;
+    assert_eq!(status["enforce_capable"], false, "{status}");
+    assert_eq!(status["requirements_met"], false, "{status}");
     let blockers = status["enforce_blockers"].as_array().unwrap();
     let codes: Vec<&str> = blockers.iter().filter_map(|each| each["code"].as_str()).collect();
     assert_eq!(codes, ["BPF_NOT_IN_LSM", "LSM_PROGRAM_NOT_CALLED"], "{status}");

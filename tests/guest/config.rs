@@ -1,29 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The configuration: what it changes, and what becomes of a faulty one.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::path::Path;
 
-use aegis_tests::{Case, Rule, aegisbpf};
-
-const FILE: &str = "/etc/aegisbpf/config.toml";
-
-/// The configuration of this guest, until this is dropped.
-struct Written;
-
-impl Written {
-    fn new(text: &str) -> Self {
-        fs::create_dir_all(Path::new(FILE).parent().unwrap()).unwrap();
-        fs::write(FILE, text).unwrap();
-        fs::set_permissions(FILE, fs::Permissions::from_mode(0o644)).unwrap();
-        Self
-    }
-}
-
-impl Drop for Written {
-    fn drop(&mut self) {
-        drop(fs::remove_file(FILE));
-    }
-}
+use aegis_tests::{Case, Rule, aegisbpf, config::Written};
 
 #[test]
 fn a_faulty_configuration_keeps_what_changes_something_and_nothing_else() {

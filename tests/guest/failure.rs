@@ -214,6 +214,7 @@ mod denial {
         let mut status = aegisbpf(&["status"]).yes();
         let fields = status.as_object_mut().unwrap();
         fields.remove("proof");
+        fields.remove("proof_age_seconds");
         fields.remove("counters");
         let mut files = pins();
         for path in ["/run/aegisbpf", "/var/lib/aegisbpf", "/sys/fs/cgroup/aegisbpf"] {

@@ -181,7 +181,7 @@ mod denial {
             let whole = [[Tried::Refused(1), Tried::Allowed], [Tried::Allowed, Tried::Refused(1)]];
             assert!(whole.contains(&tried), "after {delay} ms: {tried:?}");
         }
-        let status = aegisbpf(&["status"]).yes();
+        let status = aegisbpf(&["prove"]).yes();
         assert_eq!(status["runtime_state"], "ENFORCE", "{status}");
         // And what a killed command left behind is in nobody's way.
         case.apply(&either(&new));

@@ -12,6 +12,8 @@
 )]
 
 mod access;
+mod agent;
+mod boot_lockdown;
 mod boot_without_bpf_lsm;
 mod bypass;
 mod config;
@@ -22,6 +24,7 @@ mod hooks;
 mod layers;
 mod life;
 mod links;
+mod matrix;
 mod mounts;
 mod moves;
 mod name;

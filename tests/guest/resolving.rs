@@ -37,13 +37,13 @@ mod denial {
             &["no answer within 2 s", &about, "hint: mend or unmount the fuse"],
         );
         case.denied(&mut inside, "r", &read(&secret));
-        let status = aegisbpf(&["status", "--resolve-within", "2s"]).yes();
+        let status = aegisbpf(&["prove", "--resolve-within", "2s"]).yes();
         assert_eq!(status["runtime_state"], "ENFORCE", "{status}");
         assert!(status["warnings"].to_string().contains("no answer within 2 s"), "{status}");
         assert!(status["warnings"].to_string().contains(&about), "{status}");
         case.denied(&mut inside, "r", &read(&secret));
         drop(mounted);
-        let status = aegisbpf(&["status"]).yes();
+        let status = aegisbpf(&["prove"]).yes();
         assert!(!status["warnings"].to_string().contains("no answer"), "{status}");
         case.apply(&newer);
         case.denied(&mut inside, "r", &read(&secret));
@@ -169,7 +169,7 @@ mod denial {
         swapping.ends();
         match answer.status {
             0 => {
-                let status = aegisbpf(&["status"]).yes();
+                let status = aegisbpf(&["prove"]).json;
                 let denied = inside.perform(&read(&secret)) != Tried::Allowed;
                 assert!(denied || status["reason_code"] == "OBJECTS_MOVED", "NOT DENIED: {status}");
             }

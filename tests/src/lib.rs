@@ -19,8 +19,10 @@
     reason = "what cannot do its work fails the test that asked for it"
 )]
 
+pub mod agent;
 pub mod case;
 mod change;
+pub mod config;
 pub mod documents;
 pub mod history;
 pub mod machine;

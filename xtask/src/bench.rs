@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -36,6 +36,9 @@ pub(crate) struct Arguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Write what `aegisbpf perf import` takes to this file.
+    #[arg(long, value_name = "FILE")]
+    perf: Option<PathBuf>,
 }
 
 /// 0, or 1 if `--check` finds a row above its budget.
@@ -56,6 +59,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
         answer(object(&identity, &rows, known));
     } else {
         print(&identity, &rows, known);
+    }
+    if let Some(file) = &arguments.perf {
+        let text = perf(&identity, &rows, known)?.to_string();
+        std::fs::write(file, text)
+            .with_context(|| format!("failed to write {}", file.display()))?;
     }
     if arguments.write {
         Budgets::write(&arguments.kernel, &rows)?;
@@ -124,6 +132,25 @@ fn object(identity: &str, rows: &[Row], budgets: Option<&Budgets>) -> Value {
         })
     };
     json!({ "kernel": identity, "rows": rows.iter().map(row).collect::<Vec<_>>() })
+}
+
+/// What the product answers when it shows a benchmark: each row that a budget holds, with what half of its batches may
+/// take at most.
+fn perf(identity: &str, rows: &[Row], budgets: Option<&Budgets>) -> anyhow::Result<Value> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("failed to tell the time")?;
+    let operation = |row: &Row| {
+        let base = row.quarter - row.added(rows)?;
+        let most = budgets.and_then(|budgets| budgets.of(row)).map(|budget| base + budget as f64);
+        Some(json!({
+            "operation": format!("{}.{}", row.place, row.state),
+            "p50": row.median, "p95": row.p95, "p99": row.p99,
+            "objective": most.map_or_else(|| json!({}), |most| json!({ "p50": most })),
+        }))
+    };
+    Ok(json!({
+        "schema": 1, "measured_at": now.as_secs(), "measured_on": identity, "unit": "instructions",
+        "operations": rows.iter().filter_map(operation).collect::<Vec<_>>(),
+    }))
 }
 
 fn print(identity: &str, rows: &[Row], budgets: Option<&Budgets>) {

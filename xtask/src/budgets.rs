@@ -48,6 +48,9 @@ pub(crate) struct Row {
     pub(crate) minimum: f64,
     /// Of the batch in the middle.
     pub(crate) median: f64,
+    /// Of those batches that 95 and 99 of a hundred took no longer than.
+    pub(crate) p95: f64,
+    pub(crate) p99: f64,
 }
 
 impl Row {
@@ -71,6 +74,8 @@ impl Row {
             quarter: number("quarter")?,
             minimum: number("minimum")?,
             median: number("median")?,
+            p95: number("p95")?,
+            p99: number("p99")?,
         })
     }
 
@@ -212,7 +217,7 @@ mod tests {
 
     fn row(place: &str, state: &str, took: f64) -> Row {
         let (place, state) = (place.to_owned(), state.to_owned());
-        Row { place, state, quarter: took, minimum: took, median: took }
+        Row { place, state, quarter: took, minimum: took, median: took, p95: took, p99: took }
     }
 
     fn budgets(text: &str) -> Budgets {

@@ -18,6 +18,10 @@ use crate::test::Counts;
 
 /// Tests of this module run only where programs attach and are never called: on the kernel's own `lsm=`.
 const WITHOUT_BPF_LSM: &str = "boot_without_bpf_lsm";
+/// Tests of this module run only where the kernel is locked down.
+const LOCKED_DOWN: &str = "boot_lockdown";
+/// Modules with a boot of their own.
+const OWN_BOOTS: &str = "boot_without_bpf_lsm boot_lockdown";
 /// Tests of this module show denials: with nothing enforcing, each of them must fail.
 const DENIAL: &str = "denial";
 /// One processor's worth of emulation each: two finish in three quarters of the time that one after the other takes.
@@ -37,12 +41,15 @@ enum Boot {
     Ordinary,
     /// The kernel's own `lsm=`, without `bpf` in it.
     WithoutBpfLsm,
+    /// Programs may not read the kernel's memory.
+    LockedDown,
     /// Nothing enforces: a test of denial that passes here shows nothing anywhere.
     Null,
 }
 
 /// Boots beside the ordinary ones, by series.
-const MORE_BOOTS: [(&str, Boot); 2] = [("5.10", Boot::WithoutBpfLsm), ("6.12", Boot::Null)];
+const MORE_BOOTS: [(&str, Boot); 3] =
+    [("5.10", Boot::WithoutBpfLsm), ("6.12", Boot::LockedDown), ("6.12", Boot::Null)];
 
 /// Runs `programs` on the series named, or on all, and says what ran.
 pub(crate) fn run(
@@ -120,6 +127,7 @@ impl Boot {
             Self::WithoutBpfLsm => {
                 format!("kernel {}, its own lsm=, which lacks bpf", kernel.label())
             }
+            Self::LockedDown => format!("kernel {}, locked down", kernel.label()),
             Self::Null => format!("kernel {}, null run: nothing enforces", kernel.label()),
         }
     }
@@ -134,7 +142,8 @@ impl Boot {
         full: bool,
     ) -> Guest<'a> {
         let (only, except) = match self {
-            Self::Ordinary => ("", WITHOUT_BPF_LSM),
+            Self::Ordinary => ("", OWN_BOOTS),
+            Self::LockedDown => (LOCKED_DOWN, ""),
             Self::WithoutBpfLsm => (WITHOUT_BPF_LSM, ""),
             Self::Null => (DENIAL, ""),
         };
@@ -151,6 +160,9 @@ impl Boot {
             .environment("AEGIS_FILTER", filter);
         if self == Self::WithoutBpfLsm {
             guest = guest.own_lsm_default();
+        }
+        if self == Self::LockedDown {
+            guest = guest.command_line("lockdown=confidentiality");
         }
         if self == Self::Null {
             guest = guest.environment("AEGIS_NULL", "1");

@@ -26,11 +26,13 @@ enum SeenBy {
     Library(&'static str),
     /// A file.
     File(&'static str),
+    /// A module of Python.
+    Module(&'static str),
 }
 
-use SeenBy::{File, Library, Program, Static};
+use SeenBy::{File, Library, Module, Program, Static};
 
-const NEEDS: [Need; 21] = [
+const NEEDS: [Need; 22] = [
     // What the programs for the kernel are made with.
     Need { package: "clang", seen_by: Program("clang") },
     Need { package: "llvm", seen_by: Program("llvm-strip") },
@@ -54,6 +56,8 @@ const NEEDS: [Need; 21] = [
     Need { package: "xfsprogs", seen_by: Program("mkfs.xfs") },
     Need { package: "btrfs-progs", seen_by: Program("mkfs.btrfs") },
     Need { package: "util-linux", seen_by: Program("setpriv") },
+    // What reads our output and is not ours.
+    Need { package: "python3-venv", seen_by: Module("ensurepip") },
     Need {
         package: "debian-archive-keyring",
         seen_by: File("/usr/share/keyrings/debian-archive-keyring.gpg"),
@@ -124,6 +128,9 @@ impl SeenBy {
             Program(name) => find(name).is_some(),
             Static(name) => find(name).is_some_and(|program| is_static(&program)),
             File(path) => Path::new(path).exists(),
+            Module(name) => find("python3").is_some_and(|python| {
+                output(program(python).args(["-c", &format!("import {name}")])).is_ok()
+            }),
             Library(begin) => library_directories().iter().any(|directory| has(directory, begin)),
         }
     }

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 
 use crate::command::{cargo, program, root, tool};
 use crate::talk::{answer, note};
-use crate::{abi, bench, deps, dist, fuzz, guests, payload, rules, setup};
+use crate::{abi, bench, deps, dist, foreign, fuzz, guests, payload, rules, setup};
 
 /// What to run.
 #[derive(Args, Debug)]
@@ -83,6 +83,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
     }
     if part(Part::Guests) {
         counts += stage("tests on kernels", || guest_tests(arguments));
+        if arguments.filter.is_empty() {
+            counts +=
+                stage("answers, read by others", || Ok(list(&foreign::check(&arguments.kernel)?)));
+        }
     }
     if part(Part::Cost) && arguments.filter.is_empty() && arguments.kernel.is_empty() {
         counts += stage("cost", || Ok(list(&bench::check()?)));

@@ -62,6 +62,16 @@ pub(crate) fn line(record: &Value) -> String {
     if record.get("error").is_some() {
         return format!("{} unreadable event: {}", text("seq"), text("error"));
     }
+    if record.get("event").is_some_and(|event| event == "posture") {
+        return format!(
+            "{} POSTURE {} ({}), before {}: {}",
+            text("time"),
+            text("runtime_state"),
+            text("reason_code"),
+            record.pointer("/from/runtime_state").and_then(Value::as_str).unwrap_or("?"),
+            text("reason")
+        );
+    }
     let verdict = match text("verdict").as_str() {
         "deny" => "DENIED",
         "would_deny" if text("spared_by") == "emergency" => "WOULD DENY (emergency)",

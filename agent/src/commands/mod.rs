@@ -2,6 +2,7 @@
 //! One verb, one file; and what several of them share: reading policies.
 
 mod apply;
+mod capabilities;
 mod check;
 mod config;
 mod detach;
@@ -10,6 +11,9 @@ mod explain;
 mod health;
 mod keygen;
 mod list;
+mod metrics;
+mod perf;
+mod prove;
 mod provenance;
 mod provoke;
 mod remove;
@@ -23,14 +27,16 @@ mod workloads;
 
 use aegis_kernel::probe;
 use aegis_trust::provenance::Entry;
+use anyhow::Context as _;
 
 use crate::{
     cgroups::Own,
-    cli::{Cli, Trust, Verb},
+    cli::{self, Cli, Trust, Verb},
     context::Context,
     daemon, looker,
     output::{Answer, Output},
     provenance::Log,
+    transition, view,
 };
 
 pub(crate) use detach::detach;
@@ -40,7 +46,12 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> anyhow::Result<Answer> {
     if matches!(cli.verb, Verb::Look) {
         return looker::serve();
     }
-    let (context, loaded) = Context::new(cli)?;
+    let (mut context, loaded) = Context::new(cli)?;
+    if let Verb::Apply(cli::Apply { enforce_gate_mode: Some(mode), .. })
+    | Verb::Run(cli::Run { enforce_gate_mode: Some(mode), .. }) = &cli.verb
+    {
+        context.config.flag("enforce_gate_mode", mode).context("--enforce-gate-mode")?;
+    }
     if goes_on_with_faults(&cli.verb) {
         for fault in &loaded.faults {
             output.talk(&format!("aegisbpf: the configuration has an error\n{fault}"));
@@ -56,6 +67,14 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> anyhow::Result<Answer> {
         && let Some(warning) = Log::new(&context).refused(entry, error)
     {
         output.talk(&format!("aegisbpf: {warning}"));
+    }
+    if let Some(command) = may_change(&cli.verb) {
+        // Whatever came of it: a command that failed half-way is what somebody has to hear of.
+        let noted = view::posture_only(&context)
+            .and_then(|view| transition::note(&context, &view, command));
+        if let Err(error) = noted {
+            output.talk(&format!("aegisbpf: the posture could not be written down: {error:#}"));
+        }
     }
     done
 }
@@ -103,9 +122,13 @@ fn act(cli: &Cli, output: &Output, context: &Context) -> anyhow::Result<Answer> 
         Verb::Status => status::run(context),
         Verb::Workloads => workloads::run(context),
         Verb::Detach(args) => detach::run(context, args),
+        Verb::Prove => prove::run(context),
         Verb::Health(args) => health::run(context, args),
         Verb::Events(args) => events::run(context, args, *output),
         Verb::Why(args) => why::run(context, args),
+        Verb::Metrics(args) => metrics::run(context, args),
+        Verb::Perf(args) => perf::run(context, args),
+        Verb::Capabilities => Ok(capabilities::run(context)),
         Verb::Config(args) => config::run(context, args),
         Verb::Provenance(args) => provenance::run(context, args),
         Verb::Run(args) => daemon::run(context, args, *output),
@@ -129,6 +152,17 @@ const fn stays_where_it_is(verb: &Verb) -> bool {
     )
 }
 
+/// The name of a verb after which the posture may be another.
+const fn may_change(verb: &Verb) -> Option<&'static str> {
+    match verb {
+        Verb::Apply(_) => Some("apply"),
+        Verb::Remove(_) => Some("remove"),
+        Verb::Detach(_) => Some("detach"),
+        Verb::Prove => Some("prove"),
+        _ => None,
+    }
+}
+
 /// What looks, or takes something back, must not wait for somebody to mend a file.
 const fn goes_on_with_faults(verb: &Verb) -> bool {
     matches!(
@@ -140,6 +174,9 @@ const fn goes_on_with_faults(verb: &Verb) -> bool {
             | Verb::Verify(_)
             | Verb::List
             | Verb::Status
+            | Verb::Prove
+            | Verb::Metrics(_)
+            | Verb::Capabilities
             | Verb::Health(_)
             | Verb::Workloads
             | Verb::Events(_)

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use crate::{
     context::Context,
     output::{Answer, plural},
-    proof::Outcome,
+    proof::{Outcome, Proof},
     report::{self, short, some},
     state::hex,
     view::{self, View},
 };
 
 pub(super) fn run(context: &Context) -> anyhow::Result<Answer> {
-    let view = view::look(context)?;
+    let view = view::glance(context)?;
     let meaning = view.reason.meaning();
     let exit = if view.facts.root { 0 } else { meaning.health };
     Ok(Answer { text: text(&view)?, json: json(&view)?, exit })
@@ -25,23 +25,32 @@ pub(super) fn json(view: &View) -> anyhow::Result<Value> {
     let meaning = view.reason.meaning();
     let generation = view.active.as_ref().map(|active| &active.generation);
     let texts = view.active.as_ref().and_then(|active| active.texts.as_ref());
+    let coverage = view.proof.as_ref().map(|proof| &proof.coverage);
     let hook = |(hook, error): &(&str, Option<String>)| json!({ "hook": hook, "attached": error.is_none(), "error": error });
     Ok(json!({
         "runtime_state": meaning.state,
         "reason_code": meaning.code,
         "reason": meaning.reason,
         "fix": meaning.fix,
-        "denies": meaning.denies,
+        "denies": view.denies(),
         "generation": generation.map(|generation| generation.number),
         "set_digest": generation.map(|generation| hex(&generation.set_digest)),
         "policies": texts.map_or_else(|| json!([]), |(stored, _)| report::policies(stored)),
         "hooks": view.hooks.iter().map(hook).collect::<Vec<_>>(),
         "unreadable": view.unreadable,
-        "moved": view.moved,
+        "changed": view.changed,
+        "moved": coverage.and_then(|found| found.moved.as_ref()),
+        "unbound": coverage.map_or(&[][..], |found| &found.unbound),
         "trust": view.trust.as_ref().map(crate::trust::Summary::json),
         "warnings": view.warnings,
         "proof": view.proof,
+        "proof_age_seconds": view.proof.as_ref().map(Proof::age),
+        "gate_fallback": view.fallback,
         "counters": counters(view)?,
+        "perf": view.perf.as_ref().map(|perf| json!({
+            "objectives_met": perf.met(), "age_seconds": perf.age(), "measured_on": perf.measured_on,
+            "unit": perf.unit, "operations": perf.operations,
+        })),
         "enforce_capable": view.blockers.is_empty(),
         "enforce_blockers": view.blockers,
         "kernel": view.facts.kernel,
@@ -92,9 +101,21 @@ pub(super) fn text(view: &View) -> anyhow::Result<String> {
         lines.push(format!("  proof     {}: {result}{detail}", path.path));
     }
     if let Some(proof) = &view.proof {
-        lines.push(format!("            tried at {}", proof.time));
+        lines.push(format!("            tried at {}, {} s ago", proof.time, proof.age()));
     }
-    lines.extend(view.moved.iter().map(|moved| format!("  moved     {moved}")));
+    if let Some(fallback) = &view.fallback {
+        lines.push(format!("  fallback  {}", fallback.told()));
+        for blocker in &fallback.blockers {
+            lines.push(format!("            {}: {}", blocker.code, blocker.found));
+            lines.push(format!("            fix: {}", blocker.fix));
+        }
+    }
+    lines.extend(view.changed.iter().map(|changed| format!("  changed   {changed}")));
+    for found in view.proof.iter().map(|proof| &proof.coverage) {
+        lines.extend(found.moved.iter().map(|moved| format!("  moved     {moved}")));
+        lines.extend(found.unbound.iter().map(|unbound| format!("  unbound   {unbound}")));
+    }
+    lines.extend(view.perf.iter().map(|perf| format!("  perf      {}", perf.told())));
     some(&mut lines, "warning", &view.warnings, String::clone);
     if view.active.is_some() {
         let counters = counters(view)?;
