@@ -236,8 +236,11 @@ impl<'de> Visitor<'de> for Depth {
         Ok(Json::Other)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
-        Ok(Json::Other)
+    /// `7.0` is the number 7, and what protobuf makes of it.
+    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
+        let whole = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
+        let number = whole.then(|| format!("{number:.0}").parse().ok()).flatten();
+        Ok(number.map_or(Json::Other, Json::Number))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
@@ -324,10 +327,12 @@ mod tests {
 
     #[test]
     fn a_fault_names_its_place() {
-        let mut fields = read("it", br#"{"a":{"n":-1,"f":1.0,"b":4294967296}}"#, 100).unwrap();
+        let mut fields =
+            read("it", br#"{"a":{"n":-1,"f":1.5,"b":4294967296,"w":7.0,"h":1e99}}"#, 100).unwrap();
         let mut inner = fields.object("a").unwrap();
         let number = "must be a whole number from 0 to 4294967295";
-        for name in ["n", "f", "b"] {
+        assert_eq!(inner.number("w").unwrap(), 7);
+        for name in ["n", "f", "b", "h"] {
             let error = inner.number(name).unwrap_err().to_string();
             assert_eq!(error, format!("it: a: {name} {number}"));
         }

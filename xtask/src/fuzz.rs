@@ -84,10 +84,11 @@ fn fuzz_one(
 }
 
 /// Each target, and a directory with inputs to begin with.
-const TARGETS: [(&str, Option<&str>); 3] = [
+const TARGETS: [(&str, Option<&str>); 4] = [
     ("policy_text", Some("policy/tests/corpus")),
     ("event_bytes", None),
     ("log_lines", Some("trust/tests/corpus/log")),
+    ("signed_documents", Some("trust/tests/corpus/signed")),
 ];
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";

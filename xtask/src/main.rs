@@ -20,6 +20,7 @@ mod fuzz;
 mod guest;
 mod guests;
 mod initramfs;
+mod interop;
 mod kernels;
 mod mutate;
 mod payload;
@@ -76,6 +77,8 @@ enum Verb {
     MutateHooks(mutate::Arguments),
     /// Run each fuzz target for a while.
     Fuzz(fuzz::Arguments),
+    /// Check bundles against software that is not ours: they check ours, we check theirs.
+    Interop,
     /// Check the house rules: sizes, licences, promises with tests.
     Rules,
     /// Check which crate names which, and how many there are.
@@ -124,6 +127,10 @@ fn run(verb: &Verb) -> anyhow::Result<i32> {
         Verb::Bench(arguments) => bench::run(arguments),
         Verb::MutateHooks(arguments) => mutate::run(arguments),
         Verb::Fuzz(arguments) => Ok(faults(&fuzz::fuzz(arguments)?)),
+        Verb::Interop => {
+            setup::ensure()?;
+            interop::check().map(|()| 0)
+        }
         Verb::Rules => Ok(faults(&rules::check()?)),
         Verb::Deps => Ok(faults(&deps::check()?)),
         Verb::Abi { check } => {

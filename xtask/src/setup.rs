@@ -32,7 +32,7 @@ enum SeenBy {
 
 use SeenBy::{File, Library, Module, Program, Static};
 
-const NEEDS: [Need; 22] = [
+const NEEDS: [Need; 23] = [
     // What the programs for the kernel are made with.
     Need { package: "clang", seen_by: Program("clang") },
     Need { package: "llvm", seen_by: Program("llvm-strip") },
@@ -58,6 +58,8 @@ const NEEDS: [Need; 22] = [
     Need { package: "util-linux", seen_by: Program("setpriv") },
     // What reads our output and is not ours.
     Need { package: "python3-venv", seen_by: Module("ensurepip") },
+    // What checks envelopes that is not ours.
+    Need { package: "python3-pip", seen_by: Program("pip3") },
     Need {
         package: "debian-archive-keyring",
         seen_by: File("/usr/share/keyrings/debian-archive-keyring.gpg"),

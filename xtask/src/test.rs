@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 
 use crate::command::{cargo, program, root, tool};
 use crate::talk::{answer, note};
-use crate::{abi, bench, deps, dist, foreign, fuzz, guests, payload, rules, setup};
+use crate::{abi, bench, deps, dist, foreign, fuzz, guests, interop, payload, rules, setup};
 
 /// What to run.
 #[derive(Args, Debug)]
@@ -78,6 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
         counts += stage("tests on this host", || host_tests(&arguments.filter, arguments.full));
         if arguments.filter.is_empty() {
             let seconds = if arguments.full { 300 } else { 10 };
+            counts += stage("bundles of others", || interop::check().map(|()| Counts::default()));
             counts += stage("hostile bytes", || Ok(list(&fuzz::all(seconds)?)));
         }
     }

@@ -106,7 +106,7 @@ fn name_version_and_digest_agree_with_the_text() {
 fn unknown_shapes_are_refused_whoever_signs() {
     for (from, to) in [
         ("\"version\":3", "\"version\":\"3\""),
-        ("\"version\":3", "\"version\":3.0"),
+        ("\"version\":3", "\"version\":3.5"),
         ("\"version\":3", "\"version\":0"),
         ("\"version\":3", "\"version\":4294967299"),
         ("\"version\":3", "\"version\":3,\"version\":4"),
