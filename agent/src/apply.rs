@@ -314,7 +314,7 @@ impl Attempt<'_> {
         self.files.renew()?;
         let log = EventLog::open(self.context, kernel)?;
         if let Some(log) = &log {
-            log.know(generation.number, ruleset);
+            log.know(generation.number, &wanted, ruleset);
         }
         let bench = Bench { kernel, own: &self.own, files: &self.files, log: log.as_ref() };
         kernel.try_out(slot, self.own.scratch_id()?);

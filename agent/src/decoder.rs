@@ -3,7 +3,7 @@
 //! the same numbers as when it was filled.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
 };
 
@@ -42,6 +42,8 @@ pub(crate) struct Decoder {
     state: State,
     built_in: BuiltIn,
     rulesets: HashMap<u64, Option<Rc<Ruleset>>>,
+    /// The policies that somebody signed, by generation.
+    signed: HashMap<u64, BTreeSet<String>>,
     cgroups: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -51,12 +53,14 @@ impl Decoder {
             state: State::new(context.state.clone()),
             built_in: ProofFiles::new(context).built_in(),
             rulesets: HashMap::new(),
+            signed: HashMap::new(),
             cgroups: BTreeMap::new(),
         }
     }
 
     /// What a generation was made from, for a caller who knows it already.
-    pub(crate) fn know(&mut self, generation: u64, ruleset: &Rc<Ruleset>) {
+    pub(crate) fn know(&mut self, generation: u64, stored: &StoredSet, ruleset: &Rc<Ruleset>) {
+        self.signed.insert(generation, stored.signatures.keys().cloned().collect());
         self.rulesets.insert(generation, Some(Rc::clone(ruleset)));
     }
 
@@ -84,6 +88,9 @@ impl Decoder {
             "spared_by": spared_by(event),
             "access": event.access.name(),
             "policy": rule.map(|rule| &rule.policy),
+            "signed": rule.map(|rule| {
+                self.signed.get(&event.generation).is_some_and(|signed| signed.contains(&rule.policy))
+            }),
             "rule": rule.map(|rule| &rule.rule.id),
             "reason": reason,
             "why": why(event.why),
@@ -115,10 +122,12 @@ impl Decoder {
         }
     }
 
-    fn ruleset(&self, kernel: &Kernel, number: u64) -> Option<Ruleset> {
+    fn ruleset(&mut self, kernel: &Kernel, number: u64) -> Option<Ruleset> {
         let mut generations = Slot::all().filter_map(|slot| kernel.generation(slot).ok().flatten());
         let generation = generations.find(|generation| generation.number == number)?;
-        compile_set(&self.state.load(&generation.set_digest).ok()?, &self.built_in).ok()
+        let stored = self.state.load(&generation.set_digest).ok()?;
+        self.signed.insert(number, stored.signatures.keys().cloned().collect());
+        compile_set(&stored, &self.built_in).ok()
     }
 }
 

@@ -22,7 +22,7 @@ use aegis_policy::{BuiltIn, Ruleset};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use crate::{context::Context, decoder::Decoder, files, lock::Lock};
+use crate::{context::Context, decoder::Decoder, files, lock::Lock, state::StoredSet};
 
 /// The right to take events, and the log that they go to.
 #[derive(Debug)]
@@ -61,8 +61,8 @@ impl<'kernel> EventLog<'kernel> {
     }
 
     /// What a generation was made from, for a caller who knows it already.
-    pub(crate) fn know(&self, generation: u64, ruleset: &Rc<Ruleset>) {
-        self.decoder.borrow_mut().know(generation, ruleset);
+    pub(crate) fn know(&self, generation: u64, stored: &StoredSet, ruleset: &Rc<Ruleset>) {
+        self.decoder.borrow_mut().know(generation, stored, ruleset);
     }
 
     /// Takes all events that are there into the log.
