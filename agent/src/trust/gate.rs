@@ -4,13 +4,16 @@
 //! Before the flip it is on disk that they are about to be accepted, afterwards that they are. Whoever
 //! is killed in between leaves the first, and whoever comes next knows from the kernel what became of it.
 
+use std::path::PathBuf;
+
 use aegis_trust::{Digest, Floors};
+use anyhow::Context as _;
 
 use super::{
     Candidate, Refused as _, clock,
     store::{Installed, TrustStore},
 };
-use crate::{context::Context, failure::Refusal};
+use crate::{context::Context, failure::Refusal, files};
 
 /// The floors, and the root as it is now.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub(crate) struct Gate {
     store: TrustStore,
     installed: Installed,
     floors: Floors,
+    /// Files of bundles that nobody accepted before.
+    kept: Vec<PathBuf>,
 }
 
 impl Gate {
@@ -27,7 +32,7 @@ impl Gate {
         let installed = store.installed()?;
         let mut floors = store.floors()?;
         floors.settle(active.map(Digest::from_bytes));
-        Ok(Self { store, installed, floors })
+        Ok(Self { store, installed, floors, kept: Vec::new() })
     }
 
     /// Whether a candidate may be applied here and now.
@@ -65,7 +70,7 @@ impl Gate {
     pub(crate) fn begin(&mut self, candidates: &[Candidate], set: [u8; 32]) -> anyhow::Result<()> {
         let signed = || candidates.iter().filter_map(Candidate::signed);
         for signed in signed() {
-            self.store.keep(signed)?;
+            self.kept.extend(self.store.keep(signed)?);
         }
         if signed().next().is_some() {
             self.floors.begin(signed().map(super::SignedPolicy::bundle), Digest::from_bytes(set));
@@ -83,6 +88,9 @@ impl Gate {
 
     /// They are not.
     pub(crate) fn cancel(&mut self) -> anyhow::Result<()> {
+        for file in self.kept.drain(..) {
+            files::remove(&file).with_context(|| format!("failed to remove {}", file.display()))?;
+        }
         let before = self.floors.clone();
         self.floors.cancel();
         if self.floors == before { Ok(()) } else { self.store.save(&self.floors) }

@@ -190,15 +190,19 @@ impl TrustStore {
         installed
     }
 
-    /// Keeps a bundle for those who ask later who signed what was enforced.
-    pub(super) fn keep(&self, signed: &SignedPolicy) -> anyhow::Result<()> {
+    /// Keeps a bundle for those who ask later who signed what was enforced; the files that are new.
+    pub(super) fn keep(&self, signed: &SignedPolicy) -> anyhow::Result<Vec<PathBuf>> {
         let directory = self.directory.join("accepted");
         files::make_directory(&directory)?;
         let digest = signed.bundle().content().policy_digest().to_string();
-        files::write_whole(&directory.join(format!("{digest}.bundle")), signed.file())?;
+        let files = ["bundle", "json"].map(|end| directory.join(format!("{digest}.{end}")));
+        let new = files.iter().filter(|file| !file.exists()).cloned().collect();
+        let [bundle, about] = files;
+        files::write_whole(&bundle, signed.file())?;
         let record = serde_json::to_vec(&Signature::of(signed, clock()))
             .context("failed to write who signed as JSON")?;
-        files::write_whole(&directory.join(format!("{digest}.json")), &record)
+        files::write_whole(&about, &record)?;
+        Ok(new)
     }
 
     /// Who signed the policies of a set, by name; those that nobody signed are not in it.
