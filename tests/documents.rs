@@ -6,9 +6,9 @@ use std::process::Command;
 #[test]
 fn every_development_command_and_flag_in_the_documents_exists() {
     let cargo = std::env::var_os("CARGO").expect("cargo runs its tests");
-    let help = |verb: Option<&str>| {
+    let help = |verbs: &[&str]| {
         let mut command = Command::new(&cargo);
-        command.args(["xtask"]).args(verb).arg("--help");
+        command.args(["xtask"]).args(verbs).arg("--help");
         let output = command.output().expect("cargo starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()

@@ -9,8 +9,8 @@ use aegis_tests::{
 
 #[test]
 fn every_command_and_flag_in_the_documents_exists() {
-    let help = |verb: Option<&str>| {
-        let arguments: Vec<&str> = verb.into_iter().chain(["--help"]).collect();
+    let help = |verbs: &[&str]| {
+        let arguments: Vec<&str> = verbs.iter().copied().chain(["--help"]).collect();
         let (status, stdout, _) = aegisbpf_for_people(&arguments);
         assert_eq!(status, 0);
         stdout

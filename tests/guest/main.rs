@@ -34,4 +34,5 @@ mod preamble;
 mod resolving;
 mod scope;
 mod telemetry;
+mod trust;
 mod workload;

@@ -5,12 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 include!(concat!(env!("OUT_DIR"), "/documents.rs"));
 
-/// Every command of `program` in the documents that its help does not know, with its flags. The help of a verb is asked
-/// for by its name, that of the program by none.
-pub fn faults(program: &str, help: impl Fn(Option<&str>) -> String) -> Vec<String> {
-    let verbs = verbs(&help(None));
+/// Every command of `program` in the documents that its help does not know, with its flags. The help of a verb, or of a
+/// verb's verb, is asked for by their names, that of the program by none.
+pub fn faults(program: &str, help: impl Fn(&[&str]) -> String) -> Vec<String> {
+    let verbs_of_all = verbs(&help(&[]));
+    let verbs = &verbs_of_all;
     assert!(verbs.len() > 2, "the help of {program} lists its commands: {verbs:?}");
-    let mut flags: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut helps: BTreeMap<Vec<String>, String> = BTreeMap::new();
+    let mut help_of = |names: &[&str]| {
+        let key = names.iter().map(|name| (*name).to_owned()).collect();
+        helps.entry(key).or_insert_with(|| help(names)).clone()
+    };
     let mut faults = Vec::new();
     let mut seen = 0;
     for (document, text) in DOCUMENTS {
@@ -24,7 +29,12 @@ pub fn faults(program: &str, help: impl Fn(Option<&str>) -> String) -> Vec<Strin
                 continue;
             };
             seen += 1;
-            let known = flags.entry(verb).or_insert_with(|| long_flags(&help(Some(verb))));
+            let mut help = help_of(&[verb]);
+            let inner = words.clone().next().unwrap_or_default();
+            if self::verbs(&help).contains(inner) {
+                help = help_of(&[verb, inner]);
+            }
+            let known = long_flags(&help);
             // What follows is another program's.
             for word in words.take_while(|word| *word != "--") {
                 let flag = word.trim_matches(punctuation).split('=').next().unwrap_or_default();

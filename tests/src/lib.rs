@@ -33,6 +33,7 @@ pub mod policy;
 pub mod process;
 pub mod program;
 mod routes;
+pub mod runbook;
 mod silent;
 
 pub use case::Case;
