@@ -30,6 +30,23 @@ mod denial {
         renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
     }
 
+    #[test]
+    fn what_came_to_a_denied_name_does_not_leave_it_from_inside() {
+        let case = Case::new();
+        let secret = case.file("secret");
+        case.directory("open");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), rename(&secret, case.path("open/out"))]);
+        case.enforce(Rule::deny("r").file(&secret).access(&["read"]));
+        fs::rename(case.file("new"), &secret).unwrap();
+        for to in ["open/out", "beside"] {
+            case.denied_to_all(&mut inside, "r", &refer(rename(&secret, case.path(to))));
+            case.denied_to_all(&mut inside, "r", &refer(link(&secret, case.path(to))));
+        }
+        case.denied_to_all(&mut inside, "r", &read(&secret));
+        case.settle();
+    }
+
     /// Whoever renames a directory on the way would take all names below away from the policy.
     #[test]
     fn directories_on_the_way_are_not_moved_from_inside() {
@@ -93,6 +110,30 @@ mod denial {
         case.settle();
     }
 
+    /// A log that is rotated: its name decides while it has it, and it stays what it was afterwards.
+    #[test]
+    fn yesterdays_logs_stay_denied() {
+        let case = Case::new();
+        let log = case.file("log");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&log)]);
+        case.enforce(Rule::deny("r").file(&log));
+        for _ in 0..3 {
+            for (from, to) in [("log.2", "log.3"), ("log.1", "log.2"), ("log", "log.1")] {
+                if case.path(from).exists() {
+                    fs::rename(case.path(from), case.path(to)).unwrap();
+                }
+            }
+            case.file("log");
+        }
+        for name in ["log", "log.1", "log.2", "log.3"] {
+            case.denied(&mut inside, "r", &read(case.path(name)));
+        }
+        let innocent = case.file("log.4");
+        case.allowed(&mut inside, &read(&innocent));
+        case.settle();
+    }
+
     #[test]
     fn what_an_outsider_moves_out_of_a_denied_directory_stays_denied() {
         let (case, mut inside) = vault();
@@ -123,6 +164,41 @@ mod denial {
         // The name is not what was linked.
         case.file("vault/secret");
         case.denied(&mut inside, "r", &read(&secret));
+        case.settle();
+    }
+
+    #[test]
+    fn what_is_replaced_or_removed_and_has_another_name_stays_denied() {
+        let case = Case::new();
+        let (one, two) = (case.file("one"), case.file("two"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&one), read(&two)]);
+        case.enforce(Rule::deny("r").file(&one).file(&two));
+        // Files that came later, each with a second name.
+        for name in ["one", "two"] {
+            let new = case.file("new");
+            fs::hard_link(&new, case.path(format!("{name}.kept"))).unwrap();
+            fs::rename(&new, case.path(name)).unwrap();
+        }
+        fs::rename(case.file("newer"), &one).unwrap();
+        fs::remove_file(&two).unwrap();
+        case.denied(&mut inside, "r", &read(case.path("one.kept")));
+        case.denied(&mut inside, "r", &read(case.path("two.kept")));
+        case.settle();
+    }
+
+    #[test]
+    fn what_is_exchanged_away_by_an_outsider_stays_denied() {
+        let (case, mut inside) = vault();
+        case.file("vault/later");
+        swap(case.path("vault/later"), case.path("open/file"));
+        case.denied(&mut inside, "r", &read(case.path("open/file")));
+        case.denied(&mut inside, "r", &read(case.path("vault/later")));
+        case.directory("open/dir");
+        case.file("open/dir/free");
+        swap(case.path("vault/sub"), case.path("open/dir"));
+        case.denied(&mut inside, "r", &read(case.path("open/dir/deep/secret")));
+        case.denied(&mut inside, "r", &read(case.path("vault/sub/free")));
         case.settle();
     }
 
