@@ -190,6 +190,8 @@ struct aegis_generation {
 	aegis_u32 unknown_label; /* every rule at once: for an object that cannot be told */
 	aegis_u32 policies;	 /* how many policies it was compiled from */
 	aegis_u32 accesses;	 /* one bit for each that any rule speaks of (1 << enum aegis_access) */
+	aegis_u32 revision;	 /* how often the same policies were bound anew under this number */
+	aegis_u32 reserved;
 	aegis_u8 set_digest[32]; /* SHA-256 of the set of policies */
 };
 
@@ -363,7 +365,7 @@ _Static_assert(sizeof(struct aegis_name_key) == 16, "no holes");
 _Static_assert(sizeof(struct aegis_cgroup_row) == 12, "no holes");
 _Static_assert(sizeof(struct aegis_verdict) == 36, "no holes");
 _Static_assert(sizeof(struct aegis_count) == 32, "no holes");
-_Static_assert(sizeof(struct aegis_generation) == 96, "no holes");
+_Static_assert(sizeof(struct aegis_generation) == 104, "no holes");
 _Static_assert(sizeof(struct aegis_toggle) == 296, "no holes");
 _Static_assert(sizeof(struct aegis_log_head) == 48, "no holes");
 _Static_assert(sizeof(struct aegis_control) == 176 + AEGIS_TOGGLES * 296, "no holes");

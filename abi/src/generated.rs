@@ -350,11 +350,13 @@ pub struct aegis_generation {
     pub unknown_label: aegis_u32,
     pub policies: aegis_u32,
     pub accesses: aegis_u32,
+    pub revision: aegis_u32,
+    pub reserved: aegis_u32,
     pub set_digest: [aegis_u8; 32usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of aegis_generation"][::std::mem::size_of::<aegis_generation>() - 96usize];
+    ["Size of aegis_generation"][::std::mem::size_of::<aegis_generation>() - 104usize];
     ["Alignment of aegis_generation"][::std::mem::align_of::<aegis_generation>() - 8usize];
     ["Offset of field: aegis_generation::number"]
         [::std::mem::offset_of!(aegis_generation, number) - 0usize];
@@ -380,8 +382,12 @@ const _: () = {
         [::std::mem::offset_of!(aegis_generation, policies) - 56usize];
     ["Offset of field: aegis_generation::accesses"]
         [::std::mem::offset_of!(aegis_generation, accesses) - 60usize];
+    ["Offset of field: aegis_generation::revision"]
+        [::std::mem::offset_of!(aegis_generation, revision) - 64usize];
+    ["Offset of field: aegis_generation::reserved"]
+        [::std::mem::offset_of!(aegis_generation, reserved) - 68usize];
     ["Offset of field: aegis_generation::set_digest"]
-        [::std::mem::offset_of!(aegis_generation, set_digest) - 64usize];
+        [::std::mem::offset_of!(aegis_generation, set_digest) - 72usize];
 };
 pub const AEGIS_SLOT_MASK: aegis_slots_word = 7;
 pub const AEGIS_PREVIOUS_AT: aegis_slots_word = 3;

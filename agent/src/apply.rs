@@ -54,6 +54,8 @@ pub(crate) enum Wish {
     Put(Vec<Candidate>, Mode),
     /// This one leaves it.
     Remove(String),
+    /// It is bound anew, for this reason.
+    Anew(String),
 }
 
 /// How it is to be done.
@@ -98,6 +100,7 @@ pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<
         before: None,
         begun: RefCell::default(),
         refilled: None,
+        anew: None,
         _lock: lock,
     };
     let done = attempt.run(&mut steps, &mut undo);
@@ -151,8 +154,9 @@ struct Attempt<'a> {
     before: Option<[u8; 32]>,
     /// What is on record, and has no end there.
     begun: RefCell<Option<Begun>>,
-    /// Why the same set is put in force again.
+    /// Why the same set is put in force again, and in the place of which slot.
     refilled: Option<String>,
+    anew: Option<Slot>,
     _lock: Lock,
 }
 
@@ -170,6 +174,9 @@ impl Attempt<'_> {
         let wanted = self.wanted(&now, &gate)?;
         let same = active.as_ref().filter(|_| wanted.set.digest() == now.set.digest());
         self.before = active.as_ref().map(|(_, generation)| generation.set_digest);
+        if matches!(self.request.wish, Wish::Anew(_)) && same.is_none() {
+            return Err(replaced_meanwhile().into());
+        }
 
         steps.next("compile");
         let ruleset = Rc::new(compile_set(&wanted, &self.files.built_in())?);
@@ -192,7 +199,12 @@ impl Attempt<'_> {
         }
         self.files.make()?;
         if let Some((slot, generation)) = same {
-            match self.again(&kernel, (*slot, generation), &wanted, &ruleset, steps)? {
+            self.anew = Some(*slot);
+            let again = match &self.request.wish {
+                Wish::Anew(why) => Again::Fill(why.clone()),
+                _ => self.again(&kernel, (*slot, generation), &wanted, &ruleset, steps)?,
+            };
+            match again {
                 Again::Holds(report) => {
                     if !self.request.dry_run {
                         gate.begin(self.candidates(), wanted.set.digest())?;
@@ -219,7 +231,7 @@ impl Attempt<'_> {
     fn candidates(&self) -> &[Candidate] {
         match &self.request.wish {
             Wish::Put(candidates, _) => candidates,
-            Wish::Remove(_) => &[],
+            Wish::Remove(_) | Wish::Anew(_) => &[],
         }
     }
 
@@ -227,6 +239,7 @@ impl Attempt<'_> {
     fn wanted(&self, now: &StoredSet, gate: &Gate) -> anyhow::Result<StoredSet> {
         let mut wanted = now.clone();
         match &self.request.wish {
+            Wish::Anew(_) => {}
             Wish::Remove(name) => {
                 if now.set.policy(name).is_none() {
                     return Err(no_such_policy(name, now).into());
@@ -327,7 +340,11 @@ impl Attempt<'_> {
         undo.keep = Some(self.begin(&wanted, &generation)?);
 
         steps.next("flip");
-        undo.flipped_from = Some(kernel.switch(Some(slot), None));
+        undo.flipped_from = Some(match self.anew {
+            // What decided before these policies stays previous, and a deadline stays.
+            Some(of) => kernel.replace(of, slot).ok_or_else(replaced_meanwhile)?,
+            None => kernel.switch(Some(slot), None),
+        });
         kernel
             .wait_for_decisions()
             .context("failed to wait for decisions by the old generation")?;
@@ -558,6 +575,11 @@ fn lower_with_seed(ruleset: &Ruleset, places: &Places) -> anyhow::Result<aegis_a
             }
         }
     }
+}
+
+fn replaced_meanwhile() -> Refusal {
+    let message = "something else decides by now than what was to be bound anew";
+    Refusal::new("REPLACED", message).hint("see `aegisbpf status`, and apply again if it is needed")
 }
 
 fn demand(proof: &Proof, when: &str) -> anyhow::Result<()> {

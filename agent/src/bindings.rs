@@ -21,6 +21,8 @@ use crate::{context::Context, coverage::Coverage, files, host::ThisHost, report:
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Bindings {
     generation: u64,
+    /// How often its policies were bound anew.
+    revision: u32,
     /// Numbers of generations begin anew with each boot.
     boot: Option<String>,
     /// The number of the cgroup that rules on `"*"` leave alone.
@@ -56,7 +58,14 @@ impl Bindings {
         link_scan: bool,
         names: Names,
     ) -> Self {
-        Self { generation: generation.number, boot: time::boot(), exempt, link_scan, names }
+        Self {
+            generation: generation.number,
+            revision: generation.revision,
+            boot: time::boot(),
+            exempt,
+            link_scan,
+            names,
+        }
     }
 
     /// Why a generation has to be filled anew to be what it would be now.
@@ -244,7 +253,9 @@ pub(crate) fn compare(
 /// What the active generation was filled with, if it is known.
 pub(crate) fn last(context: &Context, active: &Generation) -> Option<Bindings> {
     let last: Bindings = serde_json::from_slice(&fs::read(context.bindings()).ok()?).ok()?;
-    let same = last.generation == active.number && last.boot.is_some() && last.boot == time::boot();
+    let same = (last.generation, last.revision) == (active.number, active.revision)
+        && last.boot.is_some()
+        && last.boot == time::boot();
     same.then_some(last)
 }
 
@@ -318,7 +329,7 @@ mod tests {
     }
 
     fn bindings(names: Names) -> Bindings {
-        Bindings { generation: 1, boot: None, exempt: Some(7), link_scan: true, names }
+        Bindings { generation: 1, revision: 0, boot: None, exempt: Some(7), link_scan: true, names }
     }
 
     #[test]

@@ -23,7 +23,8 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
-    apply,
+    apply::{self, Request, Wish, apply as put_in_force},
+    bindings,
     capabilities::Capabilities,
     cgroups::Own,
     cli,
@@ -67,6 +68,7 @@ pub(crate) fn run(context: &Context, args: &cli::Run, output: Output) -> anyhow:
         posture: None,
         changed: Vec::new(),
         pinned: Identity::new(),
+        repairs: Repairs::default(),
     };
     while agent.watch()? == Next::Again {}
     agent.service.ends();
@@ -117,6 +119,7 @@ struct Agent {
     changed: Vec<String>,
     /// What was pinned when the posture was last renewed.
     pinned: Identity,
+    repairs: Repairs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,7 +146,7 @@ impl Agent {
         }
         loop {
             self.reload()?;
-            self.renew_posture()?;
+            let moved = self.renew_posture()?;
             if !self.confined {
                 // What follows is what it did once by now: nothing more is needed than that took.
                 confine().context("failed to give up what the agent does not need")?;
@@ -153,6 +156,11 @@ impl Agent {
                     self.service.say(Priority::Info, &told)?;
                 }
                 self.service.listen(&self.context)?;
+            }
+            if let Some(moved) = moved
+                && self.repair(&moved)?
+            {
+                continue;
             }
             let log = match &kernel {
                 Some(kernel) => EventLog::open(&self.context, kernel)?,
@@ -173,7 +181,7 @@ impl Agent {
         pins: Option<u64>,
     ) -> anyhow::Result<Option<Next>> {
         let active = kernel.map(Kernel::active);
-        let until = Instant::now() + PROOF_EVERY;
+        let until = self.repairs.wakes_before(Instant::now() + PROOF_EVERY);
         let mut looked = Instant::now();
         while Instant::now() < until {
             if let Err(error) = self.service.publish(&self.context) {
@@ -259,20 +267,62 @@ impl Agent {
         Ok(())
     }
 
-    /// Makes a proof, and says what changed.
-    fn renew_posture(&mut self) -> anyhow::Result<()> {
+    /// Makes a proof, and says what changed. The answer is what objects have moved, if they have.
+    fn renew_posture(&mut self) -> anyhow::Result<Option<String>> {
         // Before it is looked at: what goes meanwhile is seen at the next look.
         self.pinned = Kernel::installed(&self.context.pins);
         let view = view::prove(&self.context)?;
         self.changed.clone_from(&view.changed);
+        let moved = view.moved().map(str::to_owned);
+        if moved.is_none() {
+            self.repairs.rest(Instant::now());
+        }
         if let Err(error) = transition::note(&self.context, &view, "run") {
             let told = format!("the posture could not be written down: {error:#}");
             self.service.say(Priority::Warning, &told)?;
         }
         if self.posture.replace(view.reason) == Some(view.reason) {
-            return Ok(());
+            return Ok(moved);
         }
-        self.service.posture(&view)
+        self.service.posture(&view)?;
+        Ok(moved)
+    }
+
+    /// Binds the policies that are in force to what is there now, unless that was just tried; whether
+    /// there is something new to be looked at. A repair that fails changes nothing.
+    fn repair(&mut self, moved: &str) -> anyhow::Result<bool> {
+        if !self.repairs.may_begin(Instant::now()) {
+            return Ok(false);
+        }
+        let request = Request {
+            command: "repair",
+            wish: Wish::Anew(format!("bindings moved: {moved}")),
+            reason: None,
+            strict: false,
+            dry_run: false,
+            link_scan: bindings::last_link_scan(&self.context),
+        };
+        match put_in_force(&self.context, &request) {
+            Ok(report) => {
+                let generation = report.generation.as_ref();
+                let name = generation.map(ToString::to_string).unwrap_or_default();
+                let told = format!("bound anew as generation {name}: {moved}");
+                self.service.say(Priority::Notice, &told)?;
+                Ok(true)
+            }
+            Err(error) => {
+                let told = tell(&error);
+                let failed = format!(
+                    "failed to bind the policies anew, as what they are bound to has moved: {}",
+                    told.message
+                );
+                self.service.say(Priority::Error, &failed)?;
+                for detail in &told.details {
+                    self.service.say(Priority::Error, detail)?;
+                }
+                Ok(false)
+            }
+        }
     }
 
     /// Rules on `"*"` do not hold for the agent.
@@ -286,6 +336,36 @@ impl Agent {
     /// Which directory of pins is there: others come after a detach and an apply.
     fn pins(&self) -> Option<u64> {
         fs::metadata(&self.context.pins).ok().map(|pins| pins.ino())
+    }
+}
+
+/// When what has moved is bound anew: at once, and then at twice the distance each time, as long as it
+/// does not help.
+#[derive(Debug, Default)]
+struct Repairs {
+    next: Option<Instant>,
+    distance: Duration,
+}
+
+impl Repairs {
+    fn may_begin(&mut self, now: Instant) -> bool {
+        if self.next.is_some_and(|next| now < next) {
+            return false;
+        }
+        self.distance = (self.distance * 2).clamp(REPAIR_FIRST, REPAIR_LAST);
+        self.next = Some(now + self.distance);
+        true
+    }
+
+    /// Nothing is to be done: if it stays so for as long as the last distance, all is as at first.
+    fn rest(&mut self, now: Instant) {
+        if self.next.is_none_or(|next| next <= now) {
+            *self = Self::default();
+        }
+    }
+
+    fn wakes_before(&self, until: Instant) -> Instant {
+        self.next.map_or(until, |next| next.min(until))
     }
 }
 
@@ -311,8 +391,36 @@ fn signals(of: &[i32]) -> anyhow::Result<UnixStream> {
     Ok(told)
 }
 
+/// How long after a repair that did not help the next is tried, at first and at most.
+const REPAIR_FIRST: Duration = Duration::from_secs(5);
+const REPAIR_LAST: Duration = Duration::from_secs(600);
+
 /// How often a proof is renewed.
 const PROOF_EVERY: Duration = Duration::from_secs(60);
 
 /// How often the agent looks whether what is pinned is still that.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repairs_that_do_not_help_come_less_and_less_often() {
+        let mut repairs = Repairs::default();
+        let mut now = Instant::now();
+        let far = now + Duration::from_secs(100_000);
+        assert_eq!(repairs.wakes_before(far), far);
+        let mut distances = Vec::new();
+        for _ in 0..9 {
+            assert!(repairs.may_begin(now) && !repairs.may_begin(now));
+            let next = repairs.wakes_before(far);
+            distances.push((next - now).as_secs());
+            now = next;
+        }
+        assert_eq!(distances, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+        assert!(repairs.may_begin(now));
+        repairs.rest(now);
+        assert!(!repairs.may_begin(now), "one that helped is no leave for another at once");
+    }
+}

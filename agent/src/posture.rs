@@ -228,7 +228,8 @@ impl Reason {
                 true,
                 1,
                 "a link or a mount on the way to an object leads elsewhere than when it was bound",
-                "`aegisbpf apply` again: the same policies are then bound to what is there now",
+                "the agent (`aegisbpf run`) binds the same policies to what is there now; without one \
+                 `aegisbpf apply` them again",
             ),
             Self::Unbound => line(
                 "UNBOUND",

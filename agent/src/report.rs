@@ -201,6 +201,7 @@ impl Report {
             "reason_code": meaning.map(|meaning| meaning.code),
             "reason": meaning.map(|meaning| meaning.reason),
             "generation": self.generation.as_ref().map(|generation| generation.number),
+            "revision": self.generation.as_ref().map(|generation| generation.revision),
             "set_digest": hex(&self.set.set.digest()),
             "policies": policies(&self.set),
             "objects": self.objects,
@@ -252,14 +253,13 @@ impl Report {
                 format!("nothing was changed (dry run): set {digest} can be applied")
             }
             Some(generation) if self.changed && self.set.set.is_empty() => {
-                format!("{state}: no policy is left, generation {} is empty", generation.number)
+                format!("{state}: no policy is left, generation {generation} is empty")
             }
             Some(generation) if self.changed => {
-                format!("{state}: generation {} is in force, set {digest}", generation.number)
+                format!("{state}: generation {generation} is in force, set {digest}")
             }
             Some(generation) => format!(
-                "nothing to change: generation {} has these policies already, set {digest}",
-                generation.number
+                "nothing to change: generation {generation} has these policies already, set {digest}"
             ),
             None => "nothing to change".to_owned(),
         }

@@ -241,6 +241,11 @@ impl View {
         found.chain(fault).chain(uncovered).chain(blockers).next()
     }
 
+    /// What objects have moved since they were bound, if the last proof saw that.
+    pub(crate) fn moved(&self) -> Option<&str> {
+        self.proof.as_ref()?.coverage.moved.as_deref()
+    }
+
     /// Whether the kernel denies now, as far as is known.
     pub(crate) fn denies(&self) -> bool {
         self.reason.meaning().denies
@@ -351,7 +356,7 @@ fn try_to_prove(
         kernel.active() == Some(active.slot)
             && kernel
                 .generation(active.slot)
-                .is_ok_and(|now| now.is_some_and(|now| now.number == active.generation.number))
+                .is_ok_and(|now| now.is_some_and(|now| now == active.generation))
     };
     let files = ProofFiles::new(context);
     let attempt = || {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Rows → an idle slot: written, read back, compared, frozen. Nothing here decides.
 
-use std::{collections::HashMap, os::fd::AsRawFd as _};
+use std::{collections::HashMap, fmt, os::fd::AsRawFd as _};
 
 use aegis_abi::{
     Count, CountKey, InodeKey, LateRow, Rows,
@@ -17,6 +17,8 @@ use crate::{Error, Kernel, Slot};
 pub struct Generation {
     /// Its number, from 1; never used twice on a host as long as our pins stay.
     pub number: u64,
+    /// How often the same policies were bound anew under this number.
+    pub revision: u32,
     /// SHA-256 of the set of policies that it was compiled from.
     pub set_digest: [u8; 32],
     /// How many policies that set has.
@@ -36,6 +38,7 @@ impl Generation {
         let raw = aegis_generation::read_from_bytes(bytes).ok()?;
         (raw.number != 0).then_some(Self {
             number: raw.number,
+            revision: raw.revision,
             set_digest: raw.set_digest,
             policies: raw.policies,
             filled_at: raw.filled_at,
@@ -43,6 +46,15 @@ impl Generation {
             scopes: raw.scopes,
             accesses: raw.accesses,
         })
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.revision {
+            0 => write!(f, "{}", self.number),
+            revision => write!(f, "{}.{revision}", self.number),
+        }
     }
 }
 
@@ -60,17 +72,52 @@ impl Kernel {
         filled_at: u64,
         exempt_cgroup: Option<u64>,
     ) -> Result<(Slot, Generation), Error> {
+        self.fill_as(rows, filled_at, exempt_cgroup, None)
+    }
+
+    /// The same for the policies of the generation in `slot`, which are bound anew: the number stays,
+    /// and so do the counts, which go on in both slots, unless other rules can be hit now.
+    ///
+    /// # Errors
+    /// See [`Kernel::fill`].
+    pub fn fill_anew(
+        &self,
+        rows: &Rows,
+        filled_at: u64,
+        exempt_cgroup: Option<u64>,
+        slot: Slot,
+    ) -> Result<(Slot, Generation), Error> {
+        self.fill_as(rows, filled_at, exempt_cgroup, Some(slot))
+    }
+
+    fn fill_as(
+        &self,
+        rows: &Rows,
+        filled_at: u64,
+        exempt_cgroup: Option<u64>,
+        anew: Option<Slot>,
+    ) -> Result<(Slot, Generation), Error> {
         let slot = self.idle_slot()?;
         let mut raw = aegis_generation::new_zeroed();
         self.write_generation(slot, &raw)?; // half filled, from here on
         self.wait_for_decisions()?;
         self.bystanders.clear(slot);
         self.marks.clear(slot);
-        if let Err(error) = self.by_slot.fill(slot, rows) {
+        let filled = self.by_slot.fill(slot, rows).and_then(|()| match anew {
+            Some(before) => self.by_slot.share_counts(before, slot, rows),
+            None => Ok(()),
+        });
+        if let Err(error) = filled {
             self.by_slot.clear(slot)?;
             return Err(error);
         }
-        raw.number = self.control().next_number();
+        match anew.map(|before| self.generation(before)).transpose()?.flatten() {
+            Some(before) => {
+                raw.number = before.number;
+                raw.revision = before.revision.saturating_add(1);
+            }
+            None => raw.number = self.control().next_number(),
+        }
         raw.seed = rows.seed;
         raw.exempt_cgroup = exempt_cgroup.unwrap_or(0);
         raw.filled_at = filled_at;
@@ -206,6 +253,18 @@ impl BySlot {
         self.set(slot, "scopes", &cache)?;
         let late = self.make("late", AEGIS_LATE_ROWS as usize)?;
         self.set(slot, "late", &late)
+    }
+
+    /// Lets a slot count where another does, if that has a row for each of its counts.
+    fn share_counts(&self, from: Slot, to: Slot, rows: &Rows) -> Result<(), Error> {
+        let shared = self.inner("counts", from)?;
+        for key in &rows.counts {
+            let there = shared.lookup(key.as_bytes(), MapFlags::ANY);
+            if there.map_err(|source| Error::map("read", "counts", source))?.is_none() {
+                return Ok(());
+            }
+        }
+        self.set(to, "counts", &shared)
     }
 
     /// Makes one inner map, fills it, compares it, freezes it and puts it into its slot.

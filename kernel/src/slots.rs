@@ -92,10 +92,15 @@ impl Kernel {
         self.changed(next)
     }
 
-    /// Lets `slot` decide in the place of the active one, as the same policies bound anew: what was
-    /// previous stays it, and so does a deadline. The answer is what held before.
-    pub fn replace(&self, slot: Slot) -> Slots {
-        self.changed(|before| Some(SlotsWord { active: slot.number(), ..before }))
+    /// Lets `slot` decide in the place of `of`, as the same policies bound anew: what was previous
+    /// stays it, and so does a deadline. The answer is what held before; `None` if `of` does not
+    /// decide any more, and then nothing is changed.
+    pub fn replace(&self, of: Slot, slot: Slot) -> Option<Slots> {
+        let changed = self.control().change(|before| {
+            let decides = before.active == of.number();
+            decides.then_some(SlotsWord { active: slot.number(), ..before })
+        });
+        changed.map(|(before, _)| Slots::of(before))
     }
 
     /// Takes back a [`Kernel::switch`] or [`Kernel::replace`] to `slot`, after which `before` is to

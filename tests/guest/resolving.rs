@@ -4,7 +4,10 @@
 mod denial {
     use std::{
         fs,
+        io::{BufRead as _, BufReader},
+        os::unix::fs::symlink,
         path::Path,
+        process::Stdio,
         sync::{
             Arc,
             atomic::{AtomicBool, Ordering},
@@ -12,7 +15,9 @@ mod denial {
         thread::JoinHandle,
     };
 
-    use aegis_tests::{Case, Rule, Silent, aegisbpf, operation::*};
+    use aegis_tests::{Case, Rule, Silent, aegisbpf, operation::*, program::command};
+    use serde_json::Value;
+
     use rustix::{
         fs::{CWD, RenameFlags, renameat_with},
         mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount},
@@ -85,7 +90,7 @@ mod denial {
         // A link leads out of it.
         let beside = case.path("beside");
         fs::hard_link(case.file("elsewhere/file"), &beside).unwrap();
-        std::os::unix::fs::symlink(case.path("elsewhere"), case.path("d/link")).unwrap();
+        symlink(case.path("elsewhere"), case.path("d/link")).unwrap();
         let public = case.path("public");
         fs::hard_link(case.file("d/public"), &public).unwrap();
         let mut inside = case.inside();
@@ -114,7 +119,7 @@ mod denial {
         case.control(&mut inside, &[read(&secret), read(&other)]);
         let policy = case.policy().version(crate::life::newer());
         let policy = policy.rule(Rule::deny("r").beneath(case.path("d")));
-        let warns = |json: &serde_json::Value| {
+        let warns = |json: &Value| {
             let warned = json["warnings"].to_string().contains("--no-link-scan");
             assert!(warned, "{json}");
         };
@@ -158,7 +163,7 @@ mod denial {
         let (one, other) = (case.file("one/secret"), case.file("other/secret"));
         let links = [case.path("link"), case.path("spare")];
         for (link, to) in links.iter().zip([&one, &other]) {
-            std::os::unix::fs::symlink(to.parent().unwrap(), link).unwrap();
+            symlink(to.parent().unwrap(), link).unwrap();
         }
         let secret = links[0].join("secret");
         let mut inside = case.inside();
@@ -179,6 +184,46 @@ mod denial {
         case.forget();
         case.denied(&mut inside, "r", &read(&secret));
         case.forget();
+    }
+
+    #[test]
+    fn what_leads_elsewhere_is_bound_anew_by_the_agent() {
+        let case = Case::new();
+        let (one, other) = (case.file("one/secret"), case.file("other/secret"));
+        let link = case.path("link");
+        symlink(one.parent().unwrap(), &link).unwrap();
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&one), read(&other)]);
+        case.enforce(Rule::deny("before").file(case.path("nothing")));
+        let first = case.enforce(Rule::deny("r").file(link.join("secret")));
+        case.denied(&mut inside, "r", &read(&one));
+        symlink(other.parent().unwrap(), case.path("new")).unwrap();
+        fs::rename(case.path("new"), &link).unwrap();
+        let status = aegisbpf(&["status"]).yes();
+        assert_eq!(status["reason_code"], "OBJECTS_MOVED", "{status}");
+        assert_eq!(status["runtime_state"], "DEGRADED", "{status}");
+        let mut agent = command(&["run"]).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(agent.stdout.take().unwrap()).lines();
+        let mut lines = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        let mut next = || lines.next().unwrap();
+        let moved = next();
+        assert_eq!(moved["reason_code"], "OBJECTS_MOVED", "{moved}");
+        let repair = next();
+        assert_eq!(repair["event"], "repair", "{repair}");
+        assert_eq!((&repair["generation"], &repair["revision"]), (&first["generation"], &1.into()));
+        let proven = next();
+        assert_eq!(proven["runtime_state"], "ENFORCE", "{proven}");
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+        case.denied(&mut inside, "r", &read(&other));
+        let status = aegisbpf(&["status"]).yes();
+        assert_eq!(status["runtime_state"], "ENFORCE", "{status}");
+        assert_eq!((&status["generation"], &status["revision"]), (&first["generation"], &1.into()));
+        // It is counted as if nothing had happened.
+        assert_eq!(status["counters"]["deny"], 2, "{status}");
+        let (_, text, _) = aegis_tests::program::aegisbpf_for_people(&["status"]);
+        assert!(text.contains(&format!("generation {}.1,", first["generation"])), "{text}");
+        case.settle();
     }
 
     /// A thread that exchanges two names.

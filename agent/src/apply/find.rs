@@ -65,9 +65,11 @@ impl Attempt<'_> {
             steps.next("lower");
             let rows = lower_with_seed(ruleset, &found.places)?;
             steps.next("fill");
-            let (slot, generation) = kernel
-                .fill(&rows, time::now(), Some(exempt))
-                .context("failed to fill a generation")?;
+            let filled = match self.anew {
+                Some(of) => kernel.fill_anew(&rows, time::now(), Some(exempt), of),
+                None => kernel.fill(&rows, time::now(), Some(exempt)),
+            };
+            let (slot, generation) = filled.context("failed to fill a generation")?;
             undo.filled = Some(slot);
             drop(rows);
             steps.next("look again");

@@ -24,8 +24,12 @@ impl Attempt<'_> {
                 (names.collect(), *mode == Mode::Audit && self.request.reason.is_some())
             }
             Wish::Remove(name) => (vec![name.clone()], true),
+            Wish::Anew(_) => (Vec::new(), false),
         };
-        let refilled = self.refilled.iter().map(|why| ("refilled".to_owned(), why.clone()));
+        let refilled = self.refilled.iter().flat_map(|why| {
+            let revision = generation.revision.to_string();
+            [("refilled".to_owned(), why.clone()), ("revision".to_owned(), revision)]
+        });
         let log = Log::new(self.context);
         let begun = log.begin(Entry {
             command: self.request.command.to_owned(),

@@ -47,6 +47,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Answer> {
     }
     let json = json!({
         "generation": active.generation.number,
+        "revision": active.generation.revision,
         "set_digest": hex(&active.generation.set_digest),
         "policies": policies,
     });

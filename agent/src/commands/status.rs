@@ -34,6 +34,7 @@ pub(super) fn json(view: &View) -> anyhow::Result<Value> {
         "fix": meaning.fix,
         "denies": view.denies(),
         "generation": generation.map(|generation| generation.number),
+        "revision": generation.map(|generation| generation.revision),
         "set_digest": generation.map(|generation| hex(&generation.set_digest)),
         "policies": texts.map_or_else(|| json!([]), |(stored, _)| report::policies(stored)),
         "hooks": view.hooks.iter().map(hook).collect::<Vec<_>>(),
@@ -75,7 +76,7 @@ pub(super) fn text(view: &View) -> anyhow::Result<String> {
     if let Some(active) = &view.active {
         let generation = &active.generation;
         let digest = short(&generation.set_digest);
-        lines.push(format!("  active    generation {}, set {digest}", generation.number));
+        lines.push(format!("  active    generation {generation}, set {digest}"));
     }
     let texts = view.active.as_ref().and_then(|active| active.texts.as_ref());
     for (policy, mode) in texts.into_iter().flat_map(|(stored, _)| stored.set.iter()) {
