@@ -33,6 +33,7 @@ use crate::{
     host::ThisHost,
     installed,
     lock::Lock,
+    lockout,
     posture::{Reason, enforces},
     proof::{self, Bench, Proof, ProofFiles},
     provenance::Begun,
@@ -46,6 +47,8 @@ use crate::{
 
 use again::Again;
 use find::{Filled, Found};
+
+pub(crate) use find::unresolved;
 
 /// What is to become of the set that is in force.
 #[derive(Clone, Debug)]
@@ -68,6 +71,8 @@ pub(crate) struct Request<'a> {
     pub(crate) dry_run: bool,
     /// Whether files with several links beneath directories get rows of their own.
     pub(crate) link_scan: bool,
+    /// Whether it may deny what is needed to log in and undo it.
+    pub(crate) allow_lockout: bool,
 }
 
 /// Puts a changed set of policies in force.
@@ -286,6 +291,7 @@ impl Attempt<'_> {
         steps.next("resolve");
         let found = self.find(&mut self.host()?, ruleset)?;
         let around = self.look_around(ruleset, &found.places, steps)?;
+        self.check_lockout(ruleset, &found.places)?;
         steps.next("lower");
         lower_with_seed(ruleset, &found.places)?;
         Ok(Report {
@@ -315,6 +321,7 @@ impl Attempt<'_> {
         let exempt = self.own.exempt_id()?;
         let Filled { slot, generation, found: Found { places, names } } =
             self.fill(kernel, ruleset, exempt, steps, undo)?;
+        self.check_lockout(ruleset, &places)?;
         let find::Around { objects, cgroups } = self.look_around(ruleset, &places, steps)?;
         drop(places);
 
@@ -385,6 +392,15 @@ impl Attempt<'_> {
             refilled: self.refilled.clone(),
             warnings,
         })
+    }
+
+    /// What is in force already, or takes something away, locks nobody out who was not.
+    fn check_lockout(&self, ruleset: &Ruleset, places: &Places) -> anyhow::Result<()> {
+        if self.request.allow_lockout || !matches!(self.request.wish, Wish::Put(..)) {
+            return Ok(());
+        }
+        let found = lockout::find(ruleset, places);
+        if found.is_empty() { Ok(()) } else { Err(lockout::refusal(&found).into()) }
     }
 
     /// What is worth knowing of how it was done.

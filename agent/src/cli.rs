@@ -93,6 +93,9 @@ pub(crate) enum Verb {
 /// Flags of `check`.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
+    /// Also look at this host: what is not there, is worth less, or would lock you out
+    #[arg(long)]
+    pub(crate) host: bool,
     /// Policy files, or directories of them
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
@@ -134,6 +137,9 @@ pub(crate) struct Apply {
     /// Do not search directories for files with several links, whose other names then stay open
     #[arg(long)]
     pub(crate) no_link_scan: bool,
+    /// Insist on denying what is needed to log in: init, shells, libc, PAM
+    #[arg(long)]
+    pub(crate) allow_lockout: bool,
     /// Do everything but put it in force
     #[arg(long)]
     pub(crate) dry_run: bool,

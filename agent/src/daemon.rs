@@ -301,6 +301,7 @@ impl Agent {
             strict: false,
             dry_run: false,
             link_scan: bindings::last_link_scan(&self.context),
+            allow_lockout: true,
         };
         match put_in_force(&self.context, &request) {
             Ok(report) => {

@@ -36,6 +36,7 @@ mod installed;
 mod journal;
 mod listener;
 mod lock;
+mod lockout;
 mod looker;
 mod metrics;
 mod output;

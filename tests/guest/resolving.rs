@@ -226,6 +226,26 @@ mod denial {
         case.settle();
     }
 
+    #[test]
+    fn what_would_lock_the_operator_out_is_refused_unless_insisted_on() {
+        let case = Case::new();
+        let secret = case.file("secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        case.enforce(Rule::deny("r").file(&secret));
+        let newer = case.policy().rule(Rule::deny("r").file(&secret));
+        let newer = newer.rule(Rule::deny("all").of("*").beneath("/bin"));
+        case.try_apply(&newer).refused("LOCKOUT", &["/bin/sh", "every process", "hint: ", "t/all"]);
+        let checked = aegisbpf(&["check", "--host", &case.write_policy(&newer)]);
+        assert_eq!(checked.status, 1, "{}", checked.json);
+        assert!(checked.json["host"]["lockouts"].to_string().contains("/bin/busybox"));
+        case.denied(&mut inside, "r", &read(&secret));
+        let narrow = case.policy().rule(Rule::deny("r").file(&secret).file(case.path("more")));
+        let checked = aegisbpf(&["check", "--host", &case.write_policy(&narrow)]).yes();
+        assert_eq!(checked["host"]["pending"][0]["missing"], case.path("more").to_str().unwrap());
+        case.settle();
+    }
+
     /// A thread that exchanges two names.
     struct Swapping(Arc<AtomicBool>, JoinHandle<()>);
 

@@ -116,7 +116,7 @@ fn restless(moved: &str) -> Refusal {
     Refusal::new("OBJECTS_MOVING", message).hint("apply again when whatever changes them is done")
 }
 
-fn unresolved(host: &ThisHost, errors: &[ObjectError]) -> Refusal {
+pub(crate) fn unresolved(host: &ThisHost, errors: &[ObjectError]) -> Refusal {
     if let Some(hung) = host.hung() {
         let asked = errors.iter().find(|error| matches!(error.fault, ObjectFault::Host(_)));
         return hung.refusal(&asked.map_or_else(String::new, |error| format!("{error}: ")));

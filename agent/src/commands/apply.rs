@@ -28,6 +28,7 @@ pub(super) fn run(context: &Context, args: &cli::Apply) -> anyhow::Result<Answer
             strict: args.strict,
             dry_run: args.dry_run,
             link_scan: !args.no_link_scan,
+            allow_lockout: args.allow_lockout,
         },
     );
     let error = match applied {

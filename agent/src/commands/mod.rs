@@ -110,7 +110,7 @@ fn asked(verb: &Verb) -> Option<Entry> {
 
 fn act(cli: &Cli, output: &Output, context: &Context) -> anyhow::Result<Answer> {
     match &cli.verb {
-        Verb::Check(args) => check::run(args),
+        Verb::Check(args) => check::run(context, args),
         Verb::Explain(args) => explain::run(args),
         Verb::Keygen(args) => keygen::run(args),
         Verb::Sign(args) => sign::run(args),

@@ -16,6 +16,7 @@ pub(super) fn run(context: &Context, args: &cli::Remove) -> anyhow::Result<Answe
         strict: false,
         dry_run: false,
         link_scan: bindings::last_link_scan(context),
+        allow_lockout: true,
     };
     Ok(apply(context, &request)?.answer())
 }
