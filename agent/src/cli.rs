@@ -88,6 +88,9 @@ pub(crate) enum Verb {
     /// Look at paths, for another command
     #[command(name = "__look", hide = true)]
     Look,
+    /// Open a file from a cgroup, for `explain --live`
+    #[command(name = "__open", hide = true)]
+    Open(Open),
 }
 
 /// Flags of `check`.
@@ -105,8 +108,11 @@ pub(crate) struct Check {
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// A policy file, or a directory of them
-    #[arg(value_name = "FILE|DIR")]
-    pub(crate) policies: PathBuf,
+    #[arg(value_name = "FILE|DIR", required_unless_present = "live")]
+    pub(crate) policies: Option<PathBuf>,
+    /// Of what is in force: try it from that cgroup, and compare what the kernel does with the rules
+    #[arg(long, conflicts_with = "policies")]
+    pub(crate) live: bool,
     /// The cgroup that asks, from the root of the hierarchy
     #[arg(long, value_name = "C")]
     pub(crate) cgroup: String,
@@ -270,6 +276,17 @@ pub(crate) struct Probe {
 
 fn mode(text: &str) -> Result<Mode, String> {
     Mode::from_name(text).ok_or_else(|| "it is enforce or audit".to_owned())
+}
+
+/// Arguments of what `explain --live` tries.
+#[derive(Debug, Args)]
+pub(crate) struct Open {
+    /// `cgroup.procs` of the cgroup
+    pub(crate) cgroup: PathBuf,
+    /// Of open(2)
+    pub(crate) flags: u32,
+    /// What is opened
+    pub(crate) path: PathBuf,
 }
 
 fn patience(text: &str) -> Result<Duration, String> {

@@ -196,6 +196,18 @@ impl Kernel {
         Ok(rows)
     }
 
+    /// The scope of a cgroup in a slot, by its id; 0 if it is in none, or has not asked lately.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn scope_of(&self, slot: Slot, cgroup: u64) -> Result<u32, Error> {
+        let map = self.by_slot.inner("scopes", slot)?;
+        let scope = map
+            .lookup(&cgroup.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|source| Error::map("read", "scopes", source))?;
+        Ok(scope.and_then(|scope| scope.try_into().ok()).map_or(0, u32::from_ne_bytes))
+    }
+
     /// A slot that neither decides, nor may decide without being filled first; an empty one if there is.
     fn idle_slot(&self) -> Result<Slot, Error> {
         let taken = self.named_slots();

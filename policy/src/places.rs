@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use aegis_abi::InodeKey;
+
 use crate::{Component, Object, Ruleset, filesystems, names, policy::covers};
 
 /// The objects of a ruleset, each with what is known of it.
@@ -99,6 +101,17 @@ impl Places {
     /// Filesystems that are mounted beneath directory objects: where.
     pub fn mounts(&self) -> impl Iterator<Item = &[u8]> {
         self.mounts.iter().map(|(path, _)| path.as_slice())
+    }
+
+    /// The paths by which this inode is known: as an object, or for its several links.
+    pub fn paths_of(&self, key: InodeKey) -> impl Iterator<Item = &[u8]> {
+        let objects = self.objects.iter().filter(move |place| match &place.state {
+            ObjectState::Bound(component) => component.key == key,
+            ObjectState::Pending { .. } => false,
+        });
+        let linked = self.linked.iter().filter(move |(_, component)| component.key == key);
+        let objects = objects.map(|place| place.canonical.as_slice());
+        objects.chain(linked.map(|(path, _)| path.as_slice()))
     }
 
     /// Files with several links that were found beneath directory objects: each path.

@@ -246,6 +246,48 @@ mod denial {
         case.settle();
     }
 
+    #[test]
+    fn explain_live_says_where_the_kernel_and_the_rules_differ() {
+        let case = Case::new();
+        let (one, other) = (case.file("one/secret"), case.file("other/secret"));
+        let link = case.path("link");
+        symlink(one.parent().unwrap(), &link).unwrap();
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&one), write(&one), read(&other)]);
+        case.enforce(Rule::deny("r").access(&["read"]).file(link.join("secret")));
+        let live = |path: &Path, access: &str, status: i32| {
+            let path = path.to_str().unwrap();
+            let workload = case.workload();
+            let asked =
+                ["explain", "--live", "--cgroup", &workload, "--path", path, "--access", access];
+            let answer = aegisbpf(&asked);
+            assert_eq!(
+                answer.status, status,
+                "{path} {access}: {}\n{}",
+                answer.json, answer.stderr
+            );
+            answer.json
+        };
+        case.denied(&mut inside, "r", &read(&one));
+        let denied = live(&one, "read", 1);
+        assert_eq!(denied["kernel"]["rule"], "r", "{denied}");
+        assert_eq!(denied["kernel"]["workloads"][0], "t/w", "{denied}");
+        assert_eq!(denied["differs"], false, "{denied}");
+        assert_eq!(live(&one, "write", 0)["kernel"]["verdict"], "allow");
+        assert_eq!(live(&other, "read", 0)["differs"], false);
+        live(&one, "exec", 1);
+        // What the link leads to now is denied by the rules, and not yet by the kernel.
+        symlink(other.parent().unwrap(), case.path("new")).unwrap();
+        fs::rename(case.path("new"), &link).unwrap();
+        let differs = live(&other, "read", 2);
+        assert_eq!(differs["kernel"]["verdict"], "allow", "{differs}");
+        assert_eq!(differs["rules"]["rule"], "r", "{differs}");
+        assert_eq!(differs["differs"], true, "{differs}");
+        // Each try is an event of its own.
+        assert_eq!(case.events().len(), 2);
+        case.forget();
+    }
+
     /// A thread that exchanges two names.
     struct Swapping(Arc<AtomicBool>, JoinHandle<()>);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `explain`: what policies answer, and why. Asks no host: paths are taken as they are written.
+//! `explain`: what policies answer, and why. Asks no host: paths are taken as they are written; but see
+//! `live`.
 
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -9,20 +10,28 @@ use aegis_policy::{
 };
 use serde_json::{Value, json};
 
-use super::sources;
+use super::{
+    live::{self, Asked},
+    sources,
+};
 use crate::{
     cli,
+    context::Context,
     decoder::compile_set,
     output::{Answer, one_line},
     state::StoredSet,
 };
 
-pub(super) fn run(args: &cli::Explain) -> anyhow::Result<Answer> {
+pub(super) fn run(context: &Context, args: &cli::Explain) -> anyhow::Result<Answer> {
     let accesses = accesses(&args.access)?;
     let path = absolute("--path", args.path.as_os_str().as_bytes())?;
     let cgroup = absolute("--cgroup", args.cgroup.as_bytes())?;
+    let Some(policies) = &args.policies else {
+        let asked = Asked { cgroup: &cgroup, path: &path, accesses };
+        return live::run(context, &asked, tell);
+    };
     let mut set = StoredSet::default();
-    for (policy, text) in sources::policies(&args.policies)? {
+    for (policy, text) in sources::policies(policies)? {
         set.insert(policy, Mode::Enforce, text);
     }
     // The proof's own rules are about files that no question is about.

@@ -11,6 +11,7 @@ mod explain;
 mod health;
 mod keygen;
 mod list;
+mod live;
 mod metrics;
 mod perf;
 mod prove;
@@ -111,7 +112,7 @@ fn asked(verb: &Verb) -> Option<Entry> {
 fn act(cli: &Cli, output: &Output, context: &Context) -> anyhow::Result<Answer> {
     match &cli.verb {
         Verb::Check(args) => check::run(context, args),
-        Verb::Explain(args) => explain::run(args),
+        Verb::Explain(args) => explain::run(context, args),
         Verb::Keygen(args) => keygen::run(args),
         Verb::Sign(args) => sign::run(args),
         Verb::Verify(args) => verify::run(context, args),
@@ -135,20 +136,24 @@ fn act(cli: &Cli, output: &Output, context: &Context) -> anyhow::Result<Answer> 
         Verb::Probe(args) => provoke::run(args),
         // Served above: it asks for nothing of ours.
         Verb::Look => looker::serve(),
+        Verb::Open(args) => live::open(args),
     }
 }
 
 /// What asks no kernel needs no place in it either.
 const fn stays_where_it_is(verb: &Verb) -> bool {
+    if let Verb::Explain(args) = verb {
+        return !args.live;
+    }
     matches!(
         verb,
         Verb::Check(_)
-            | Verb::Explain(_)
             | Verb::Config(_)
             | Verb::Keygen(_)
             | Verb::Sign(_)
             | Verb::Verify(_)
             | Verb::Probe(_)
+            | Verb::Open(_)
     )
 }
 
