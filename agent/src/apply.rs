@@ -11,12 +11,13 @@ mod record;
 
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
     path::{Path, PathBuf},
     rc::Rc,
 };
 
 use aegis_kernel::{Generation, Kernel, Slot, Slots};
-use aegis_policy::{LowerError, Mode, Places, Policy, Ruleset, lower};
+use aegis_policy::{LowerError, Lowered, Mode, Places, Policy, Ruleset, lower_with};
 use anyhow::Context as _;
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -293,7 +294,7 @@ impl Attempt<'_> {
         let around = self.look_around(ruleset, &found.places, steps)?;
         self.check_lockout(ruleset, &found.places)?;
         steps.next("lower");
-        lower_with_seed(ruleset, &found.places)?;
+        lower_with_seed(ruleset, &found.places, &BTreeSet::new())?;
         Ok(Report {
             changed: false,
             dry_run: true,
@@ -577,14 +578,18 @@ fn strict(objects: &Bound) -> Result<(), Refusal> {
 }
 
 /// Each attempt takes another seed, so that names which collide by chance do not collide again.
-fn lower_with_seed(ruleset: &Ruleset, places: &Places) -> anyhow::Result<aegis_abi::Rows> {
+fn lower_with_seed(
+    ruleset: &Ruleset,
+    places: &Places,
+    taken_along: &BTreeSet<Vec<u32>>,
+) -> anyhow::Result<Lowered> {
     let mut attempts = 0;
     loop {
         let mut seed = [0; 8];
         getrandom(&mut seed, GetRandomFlags::empty()).context("failed to draw a random number")?;
         attempts += 1;
-        match lower(ruleset, places, u64::from_ne_bytes(seed)) {
-            Ok(rows) => return Ok(rows),
+        match lower_with(ruleset, places, u64::from_ne_bytes(seed), taken_along) {
+            Ok(lowered) => return Ok(lowered),
             Err(LowerError::Collision) if attempts < 4 => {}
             Err(error) => {
                 return Err(Refusal::new("TOO_LARGE", error.to_string()).hint(error.hint()).into());

@@ -83,6 +83,11 @@ impl Context {
         self.run.join("bindings.json")
     }
 
+    /// Where it is written down what the numbers in a slot stand for.
+    pub(crate) fn meaning(&self, slot: u32) -> PathBuf {
+        self.run.join(format!("meaning-{slot}.json"))
+    }
+
     /// The lock of commands that change something.
     pub(crate) fn lock(&self) -> PathBuf {
         self.run.join("lock")

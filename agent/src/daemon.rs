@@ -38,6 +38,7 @@ use crate::{
     installed,
     journal::Priority,
     lock::Lock,
+    marks,
     output::{Answer, Output},
     posture::Reason,
     service::Service,
@@ -181,6 +182,11 @@ impl Agent {
         pins: Option<u64>,
     ) -> anyhow::Result<Option<Next>> {
         let active = kernel.map(Kernel::active);
+        let marks = || {
+            let kernel = kernel?;
+            Some(marks::sum(&kernel.marks(kernel.active()?)))
+        };
+        let noted = marks();
         let until = self.repairs.wakes_before(Instant::now() + PROOF_EVERY);
         let mut looked = Instant::now();
         while Instant::now() < until {
@@ -199,7 +205,7 @@ impl Agent {
             if end {
                 return Ok(Some(Next::End));
             }
-            if kernel.map(Kernel::active) != active || is_told(&self.reloads)? {
+            if kernel.map(Kernel::active) != active || marks() != noted || is_told(&self.reloads)? {
                 return Ok(None);
             }
             // Events may come by the thousand; a look twice a second is enough.
@@ -273,7 +279,7 @@ impl Agent {
         self.pinned = Kernel::installed(&self.context.pins);
         let view = view::prove(&self.context)?;
         self.changed.clone_from(&view.changed);
-        let moved = view.moved().map(str::to_owned);
+        let moved = view.moved();
         if moved.is_none() {
             self.repairs.rest(Instant::now());
         }

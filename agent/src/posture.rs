@@ -227,7 +227,7 @@ impl Reason {
                 Degraded,
                 true,
                 1,
-                "a link or a mount on the way to an object leads elsewhere than when it was bound",
+                "a link, a mount or a directory on the way to an object has moved since it was bound",
                 "the agent (`aegisbpf run`) binds the same policies to what is there now; without one \
                  `aegisbpf apply` them again",
             ),

@@ -21,7 +21,7 @@ use crate::{
     failure::Refusal,
     gate::Fallback,
     host::NoAnswer,
-    installed,
+    installed, marks,
     perf::Perf,
     posture::{Active, Attached, Reason, Seen, Standing, enforces, posture},
     proof::{self, Bench, Proof, ProofFiles},
@@ -233,7 +233,7 @@ impl View {
         });
         let coverage = self.proof.iter().map(|proof| &proof.coverage);
         let uncovered =
-            coverage.flat_map(|found| found.unbound.iter().chain(&found.moved).cloned());
+            coverage.flat_map(|found| found.unbound.iter().cloned()).chain(self.moved());
         let blockers = self.blockers.iter().map(|blocker| blocker.found.clone());
         let fault = self.proof.as_ref().and_then(Proof::fault);
         let found =
@@ -241,9 +241,14 @@ impl View {
         found.chain(fault).chain(uncovered).chain(blockers).next()
     }
 
-    /// What objects have moved since they were bound, if the last proof saw that.
-    pub(crate) fn moved(&self) -> Option<&str> {
-        self.proof.as_ref()?.coverage.moved.as_deref()
+    /// What objects have moved since they were bound: as the last proof saw, or as the hooks have
+    /// marked by now.
+    pub(crate) fn moved(&self) -> Option<String> {
+        let seen = self.proof.as_ref().and_then(|proof| proof.coverage.moved.clone());
+        seen.or_else(|| {
+            let (kernel, active) = self.kernel.as_ref().zip(self.active.as_ref())?;
+            marks::told(&kernel.marks(active.slot))
+        })
     }
 
     /// Whether the kernel denies now, as far as is known.
@@ -302,7 +307,7 @@ impl View {
             Some(InForce { policies: Some(policies), .. }) => Active::Set {
                 policies: policies.all,
                 enforcing: policies.enforcing,
-                moved: coverage.is_some_and(|found| found.moved.is_some()),
+                moved: self.moved().is_some(),
                 unbound: coverage.is_some_and(|found| !found.unbound.is_empty()),
                 proof,
             },

@@ -230,6 +230,13 @@ impl AllMarks {
         zerocopy::transmute!(bytes)
     }
 
+    /// Counts a late row that user space has added, as the hooks count theirs.
+    pub(crate) fn add_late(&self, slot: Slot) {
+        for offset in [offset_of!(Marks, late), offset_of!(Marks, epoch)] {
+            self.0.word(slot.0 as usize * Self::ROW + offset).fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     /// Forgets what happened to a slot. Only while no generation is in it.
     pub(crate) fn clear(&self, slot: Slot) {
         let start = slot.0 as usize * Self::ROW;

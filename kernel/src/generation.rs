@@ -196,6 +196,27 @@ impl Kernel {
         Ok(rows)
     }
 
+    /// Adds to what things took along, in a slot that is filled; what hooks add meanwhile stays, and
+    /// counts as well.
+    ///
+    /// # Errors
+    /// If the map has no room: then some may be added and others not.
+    pub fn add_late(&self, slot: Slot, rows: &[(InodeKey, LateRow)]) -> Result<(), Error> {
+        let map = self.by_slot.inner("late", slot)?;
+        for (key, row) in rows {
+            let added = map.update(key.as_bytes(), row.as_bytes(), MapFlags::NO_EXIST);
+            match added {
+                Ok(()) => self.marks.add_late(slot),
+                // A hook was first: the same thing has left another place just now.
+                Err(error) if error.kind() == libbpf_rs::ErrorKind::AlreadyExists => {}
+                Err(source) => {
+                    return Err(Error::NoRoom { map: "late", rows: rows.len(), source });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The scope of a cgroup in a slot, by its id; 0 if it is in none, or has not asked lately.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ pub mod filesystems;
 mod folding;
 pub mod limits;
 mod lower;
+mod meaning;
 #[cfg(feature = "model")]
 pub mod model;
 mod names;
@@ -44,7 +45,8 @@ pub use access::Accesses;
 pub use decide::{Decision, Explanation, Question, RuleMatch, decide, explain};
 pub use diagnostic::{Diagnostic, Severity, Source};
 pub use difference::{PolicyDifference, RuleDifference, RuleParts, difference};
-pub use lower::{LowerError, lower};
+pub use lower::{LowerError, Lowered, lower, lower_with};
+pub use meaning::{Meaning, TakenAlong};
 pub use names::{CgroupPattern, NamePattern, escape};
 pub use places::{ObjectState, Place, Places};
 pub use policy::{Object, Policy, Rule, RuleAction, Who, Workload};

@@ -15,6 +15,7 @@ use crate::{
     cgroups::{StepKey, Target},
     folding::{Folding, Labels, TooManyLabels},
     limits,
+    meaning::Meaning,
     places::Seen,
     same::{Lineages, Same},
 };
@@ -24,6 +25,28 @@ use crate::{
 /// # Errors
 /// [`LowerError`] if the rules hold in too many combinations.
 pub fn lower(ruleset: &Ruleset, places: &Places, seed: u64) -> Result<Rows, LowerError> {
+    lower_with(ruleset, places, seed, &BTreeSet::new()).map(|lowered| lowered.rows)
+}
+
+/// Rows, and what their numbers mean.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// The rows.
+    pub rows: Rows,
+    /// What labels and nodes stand for.
+    pub meaning: Meaning,
+}
+
+/// The same, with labels for sets of rules that were taken along by what has left its place.
+///
+/// # Errors
+/// See [`lower()`].
+pub fn lower_with(
+    ruleset: &Ruleset,
+    places: &Places,
+    seed: u64,
+    taken_along: &BTreeSet<Vec<u32>>,
+) -> Result<Lowered, LowerError> {
     let same = Same::new(places);
     let folding = Folding::new(places);
     let lineages = Lineages::new(places, &same, &folding);
@@ -36,12 +59,16 @@ pub fn lower(ruleset: &Ruleset, places: &Places, seed: u64) -> Result<Rows, Lowe
     let every_rule = ruleset.rules().iter().map(|rule| rule.number).collect();
     let unknown_label = lowering.labels.number(every_rule)?;
     // Last, since these may be coarse where labels run short.
+    for rules in taken_along {
+        lowering.labels.number(rules.clone())?;
+    }
     let names = lowering.rows(names, unknown_label);
     let objects = lowering.rows(objects, unknown_label);
     let cgroups = lowering.cgroups()?;
     let verdicts = lowering.verdicts()?;
     let counts = counts(&verdicts, lowering.labels.count());
-    Ok(Rows {
+    let meaning = Meaning::new(places, &lowering.same, lowering.labels.sets());
+    let rows = Rows {
         seed,
         objects,
         names,
@@ -62,7 +89,8 @@ pub fn lower(ruleset: &Ruleset, places: &Places, seed: u64) -> Result<Rows, Lowe
         accesses: accesses(ruleset),
         policies: ruleset.policies(),
         set_digest: ruleset.digest(),
-    })
+    };
+    Ok(Lowered { rows, meaning })
 }
 
 /// Why rules cannot become rows, although they could be compiled and resolved.

@@ -288,6 +288,26 @@ mod denial {
         case.forget();
     }
 
+    /// What came after a policy was applied, and left its name, stays denied when other policies come.
+    #[test]
+    fn what_a_file_took_along_is_carried_over_as_long_as_its_rule_is_there() {
+        let case = Case::new();
+        let (secret, old) = (case.file("secret"), case.path("old"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        case.enforce(Rule::deny("r").file(&secret));
+        fs::rename(case.file("new"), &secret).unwrap();
+        fs::rename(&secret, &old).unwrap();
+        case.denied(&mut inside, "r", &read(&old));
+        // Rules and labels have other numbers now.
+        let more = || case.policy().rule(Rule::deny("a").beneath(case.path("d")));
+        case.apply(&more().rule(Rule::deny("r").file(&secret).file(case.path("more"))));
+        case.denied(&mut inside, "r", &read(&old));
+        case.apply(&more());
+        case.allowed(&mut inside, &read(&old));
+        case.settle();
+    }
+
     /// A thread that exchanges two names.
     struct Swapping(Arc<AtomicBool>, JoinHandle<()>);
 

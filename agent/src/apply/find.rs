@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     bindings::{Names, Remembering},
     cgroups,
+    late::{self, Leaving},
     report::Objects,
 };
 
@@ -61,9 +62,12 @@ impl Attempt<'_> {
         let mut host = self.host()?;
         let mut found = self.find(&mut host, ruleset)?;
         let mut looks = 1;
+        let leaving = self.leaving(kernel)?;
         loop {
             steps.next("lower");
-            let rows = lower_with_seed(ruleset, &found.places)?;
+            let taken_along = leaving.as_ref().map(|leaving| leaving.rules(ruleset)).transpose()?;
+            let Lowered { rows, meaning } =
+                lower_with_seed(ruleset, &found.places, &taken_along.unwrap_or_default())?;
             steps.next("fill");
             let filled = match self.anew {
                 Some(of) => kernel.fill_anew(&rows, time::now(), Some(exempt), of),
@@ -71,7 +75,14 @@ impl Attempt<'_> {
             };
             let (slot, generation) = filled.context("failed to fill a generation")?;
             undo.filled = Some(slot);
+            let every = rows.unknown_label;
             drop(rows);
+            // From now on the hooks note what leaves in this slot as well.
+            if let Some(leaving) = &leaving {
+                leaving.carry(slot, &meaning, every, ruleset)?;
+            }
+            undo.note(&self.context.meaning(slot.number()));
+            late::keep(self.context, slot, &generation, &meaning)?;
             steps.next("look again");
             let now = self.find(&mut host, ruleset)?;
             looks += 1;
@@ -90,6 +101,14 @@ impl Attempt<'_> {
             undo.filled = None;
             kernel.empty(slot).context("failed to empty a slot")?;
         }
+    }
+
+    /// What the active generation has noted of files that left their places.
+    fn leaving<'k>(&self, kernel: &'k Kernel) -> anyhow::Result<Option<Leaving<'k>>> {
+        let Some((slot, generation)) = active(Some(kernel))? else { return Ok(None) };
+        let before = self.state.load(&generation.set_digest)?;
+        let before = compile_set(&before, &self.files.built_in())?;
+        Ok(Some(Leaving::new(self.context, kernel, slot, &generation, before)))
     }
 
     /// Who is there, and can see what was found.

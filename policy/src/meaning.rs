@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the numbers of one generation stand for, so that rows which the kernel has added to it can be
+//! carried over into another, where the same rules and paths have other numbers.
+
+use std::collections::BTreeMap;
+
+use aegis_abi::LateRow;
+
+use crate::{Places, Ruleset, same::Same};
+
+/// What labels and nodes of one generation stand for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meaning {
+    /// The rules of each label, by number; what stands first is label 1.
+    pub labels: Vec<Vec<u32>>,
+    /// A path of each node below which names are bound.
+    pub nodes: BTreeMap<u32, Vec<u8>>,
+}
+
+/// What a thing took along from places that it has left, as a ruleset numbers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenAlong {
+    /// Sets of rules, sorted; none of them empty.
+    pub rules: Vec<Vec<u32>>,
+    /// Where names go on being bound below it.
+    pub node: Option<Vec<u8>>,
+    /// As in the row.
+    pub flags: u32,
+}
+
+impl Meaning {
+    pub(crate) fn new<'a>(
+        places: &Places,
+        same: &Same,
+        labels: impl Iterator<Item = &'a [u32]>,
+    ) -> Self {
+        let leads_on = (0..places.nodes.len()).filter(|node| same.leads_on(*node));
+        let mut nodes = BTreeMap::new();
+        for node in leads_on {
+            nodes.entry(same.number(node)).or_insert_with(|| places.path(node));
+        }
+        Self { labels: labels.map(<[u32]>::to_vec).collect(), nodes }
+    }
+
+    /// What a row of `before`, whose numbers this explains, says in the numbers of `after`; `None`
+    /// if no rule of it is left. What cannot be explained is taken for every rule.
+    pub fn read(&self, row: &LateRow, before: &Ruleset, after: &Ruleset) -> Option<TakenAlong> {
+        let every = || after.rules().iter().map(|rule| rule.number).collect::<Vec<_>>();
+        let mut rules: Vec<Vec<u32>> = labels(row)
+            .map(|label| match self.labels.get((label as usize).wrapping_sub(1)) {
+                Some(rules) => translated(rules, before, after),
+                None => every(),
+            })
+            .filter(|rules| !rules.is_empty())
+            .collect();
+        rules.sort_unstable();
+        rules.dedup();
+        let node = self.nodes.get(&row.node).cloned();
+        (!rules.is_empty() || node.is_some()).then_some(TakenAlong {
+            rules,
+            node,
+            flags: row.flags,
+        })
+    }
+
+    /// A row of the generation that this explains; `every` is the label that stands for all rules,
+    /// and for those sets that have none.
+    pub fn write(&self, taken: &TakenAlong, every: u32) -> LateRow {
+        let number = |rules: &Vec<u32>| {
+            let at = self.labels.iter().position(|label| label == rules);
+            at.and_then(|at| u32::try_from(at + 1).ok()).unwrap_or(every)
+        };
+        let numbers = taken.rules.iter().map(number);
+        let labels = numbers.enumerate().fold(0_u64, |labels, (at, label)| {
+            let one = u64::from(label & LABEL) | u64::from(WHY_LATE) << 13;
+            labels | one << (16 * at.min(2))
+        });
+        let node = taken.node.as_ref().and_then(|path| {
+            self.nodes.iter().find(|(_, known)| *known == path).map(|(node, _)| *node)
+        });
+        LateRow { labels, node: node.unwrap_or(0), flags: taken.flags }
+    }
+}
+
+/// The labels of a row, each in 16 bits with why it holds.
+fn labels(row: &LateRow) -> impl Iterator<Item = u32> {
+    let each = [0, 16, 32].map(|shift| u32::try_from(row.labels >> shift & u64::from(LABEL)));
+    each.into_iter().flatten().filter(|label| *label != 0)
+}
+
+/// The same rules by policy and id, as far as they are there.
+fn translated(rules: &[u32], before: &Ruleset, after: &Ruleset) -> Vec<u32> {
+    let names = rules.iter().filter_map(|number| before.rule(*number));
+    let mut numbers: Vec<u32> = names
+        .filter_map(|known| {
+            let same = after
+                .rules()
+                .iter()
+                .find(|rule| (&rule.policy, &rule.rule.id) == (&known.policy, &known.rule.id));
+            same.map(|rule| rule.number)
+        })
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// A label has 13 bits.
+const LABEL: u32 = 0x1fff;
+const WHY_LATE: u32 = aegis_abi::generated::AEGIS_WHY_LATE;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BuiltIn, Mode, PolicySet, Source, compile, parse};
+
+    fn ruleset(ids: &[&str]) -> Ruleset {
+        let mut text =
+            "schema = 1\nname = \"p\"\nversion = 1\n[workloads.w]\ncgroups = [\"/w\"]\n".to_owned();
+        for id in ids {
+            text.push_str(&format!(
+                "[[rules]]\nid = \"{id}\"\nworkloads = [\"w\"]\naction = \"deny\"\n\
+                 objects = [\"/{id}\"]\nreason = \"r\"\n"
+            ));
+        }
+        let (policy, diagnostics) = parse(Source { name: "p", text: &text });
+        let mut set = PolicySet::new();
+        set.insert(policy.unwrap_or_else(|| panic!("{diagnostics:#?}")), Mode::Enforce);
+        compile(&set, &BuiltIn { proof_directory: b"/run/aegisbpf/proof".to_vec() }).unwrap()
+    }
+
+    fn number(ruleset: &Ruleset, id: &str) -> u32 {
+        ruleset.rules().iter().find(|rule| rule.rule.id == id).unwrap().number
+    }
+
+    fn row(labels: &[u64], node: u32) -> LateRow {
+        let labels = labels.iter().rev().fold(0, |all, label| all << 16 | label | 7 << 13);
+        LateRow { labels, node, flags: 1 }
+    }
+
+    fn meaning(labels: &[&[u32]], nodes: &[(u32, &[u8])]) -> Meaning {
+        Meaning {
+            labels: labels.iter().map(|rules| rules.to_vec()).collect(),
+            nodes: nodes.iter().map(|(node, path)| (*node, path.to_vec())).collect(),
+        }
+    }
+
+    #[test]
+    fn a_row_says_the_same_in_other_numbers() {
+        let (before, after) = (ruleset(&["b", "a", "gone"]), ruleset(&["new", "a", "b"]));
+        let (a, b, gone) = (number(&before, "a"), number(&before, "b"), number(&before, "gone"));
+        let old = meaning(&[&[gone], &[a], &[b, gone]], &[(9, b"/d")]);
+        let taken = old.read(&row(&[2, 3], 9), &before, &after).unwrap();
+        let (a, b) = (number(&after, "a"), number(&after, "b"));
+        assert_eq!(taken.rules, [vec![a], vec![b]]);
+        let new = meaning(&[&[b], &[7, 8], &[a]], &[(4, b"/d")]);
+        assert_eq!(new.write(&taken, 99), row(&[3, 1], 4));
+        assert_eq!(old.read(&row(&[1], 0), &before, &after), None, "its rule is gone");
+    }
+
+    #[test]
+    fn what_cannot_be_explained_is_every_rule() {
+        let rules = ruleset(&["a", "b"]);
+        let every: Vec<u32> = rules.rules().iter().map(|rule| rule.number).collect();
+        let taken = Meaning::default().read(&row(&[5], 3), &rules, &rules).unwrap();
+        assert_eq!(taken.rules, std::slice::from_ref(&every));
+        assert_eq!(Meaning::default().write(&taken, 99).labels, row(&[99], 0).labels);
+        assert_eq!(meaning(&[&every], &[]).write(&taken, 99).labels, row(&[1], 0).labels);
+    }
+}
