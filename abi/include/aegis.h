@@ -189,8 +189,8 @@ struct aegis_generation {
 	aegis_u32 unknown_scope; /* every workload at once: for a cgroup that cannot be told */
 	aegis_u32 unknown_label; /* every rule at once: for an object that cannot be told */
 	aegis_u32 policies;	 /* how many policies it was compiled from */
-	aegis_u32 accesses;	 /* one bit for each that any rule speaks of (1 << enum aegis_access) */
-	aegis_u32 revision;	 /* how often the same policies were bound anew under this number */
+	aegis_u32 accesses; /* one bit for each that any rule speaks of (1 << enum aegis_access) */
+	aegis_u32 revision; /* how often the same policies were bound anew under this number */
 	aegis_u32 reserved;
 	aegis_u8 set_digest[32]; /* SHA-256 of the set of policies */
 };
