@@ -100,7 +100,8 @@ pub(crate) struct Init {
     /// Until when it accepts policies: 365d, 2027-01-31
     #[arg(long, value_name = "D")]
     pub(crate) expires: String,
-    /// Who signs policies of a name, or of all that begin so: NAME=PUB[,PUB…][:N]. Without: those of
+    /// Who signs policies of a name, or of all that begin so: NAME=PUB,PUB:N, with more keys
+    /// and how many of them have to sign as needed. Without: those of
     /// --key sign all
     #[arg(long, value_name = "NAME=PUB")]
     pub(crate) delegate: Vec<String>,
@@ -132,7 +133,8 @@ pub(crate) struct Propose {
     /// How many of those have to sign
     #[arg(long, value_name = "N")]
     pub(crate) threshold: Option<u32>,
-    /// Who signs policies of a name, or of all that begin so: NAME=KEY[,KEY…][:N]
+    /// Who signs policies of a name, or of all that begin so: NAME=KEY,KEY:N, with more keys
+    /// and how many of them have to sign as needed
     #[arg(long, value_name = "NAME=KEY")]
     pub(crate) delegate: Vec<String>,
     /// A delegation to take away
