@@ -180,6 +180,9 @@ mod denial {
             let tried = [&old, &new].map(|path| inside.perform(&read(path)));
             let whole = [[Tried::Refused(1), Tried::Allowed], [Tried::Allowed, Tried::Refused(1)]];
             assert!(whole.contains(&tried), "after {delay} ms: {tried:?}");
+            // The log as well: at most its last change has no end.
+            let log = aegisbpf(&["provenance", "verify"]).yes();
+            assert_eq!(log["whole"], true, "after {delay} ms: {log}");
         }
         let status = aegisbpf(&["prove"]).yes();
         assert_eq!(status["runtime_state"], "ENFORCE", "{status}");

@@ -32,6 +32,7 @@ mod name;
 mod object;
 mod posture;
 mod preamble;
+mod provenance;
 mod race;
 mod resolving;
 mod scope;
