@@ -11,7 +11,7 @@
 //!   measure   the process that runs the operation and reads the clock
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod measure;
 mod operation;

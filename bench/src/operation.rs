@@ -3,14 +3,16 @@
 
 use std::{
     ffi::CString,
+    os::fd::OwnedFd,
     process::{Command, Stdio},
     time::Instant,
 };
 
 use anyhow::{Context as _, bail};
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{AtFlags, CWD, Mode, OFlags},
     io::Errno,
+    mount::{UnmountFlags, mount_bind, unmount},
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,14 @@ pub(crate) enum Operation {
     Create,
     /// unlink; files are made outside of the measurement.
     Unlink,
+    /// one more name for a file; names are taken away outside of the measurement.
+    Link,
+    /// chmod, to what it is.
+    Chmod,
+    /// map for reading, and unmap: by a descriptor that stays open.
+    Map,
+    /// a directory bind mounted on itself, and taken away again.
+    Mount,
     /// start a program of two instructions, and wait for its end.
     Exec,
 }
@@ -51,6 +61,10 @@ pub(crate) struct Prepared {
     operation: Operation,
     path: CString,
     beside: CString,
+    /// The directory that it is in.
+    directory: CString,
+    /// The file, open.
+    file: OwnedFd,
     fresh: Vec<CString>,
     program: String,
 }
@@ -59,8 +73,15 @@ impl Prepared {
     pub(crate) fn new(operation: Operation, path: &str) -> anyhow::Result<Self> {
         let c_string = |text: String| CString::new(text).context("failed to use a path with NUL");
         let fresh = (0..operation.batch()).map(|number| c_string(format!("{path}.{number:03}")));
+        // Who is denied the file maps another one.
+        let readable = if operation == Operation::Map { path } else { "/" };
+        let file = rustix::fs::open(readable, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .with_context(|| format!("failed to open {readable}"))?;
+        let directory = path.rsplit_once('/').map_or("/", |(directory, _)| directory);
         Ok(Self {
             operation,
+            directory: c_string(directory.to_owned())?,
+            file,
             path: c_string(path.to_owned())?,
             beside: c_string(format!("{path}.beside"))?,
             fresh: fresh.collect::<anyhow::Result<_>>()?,
@@ -94,6 +115,15 @@ impl Prepared {
                 }
             }
             Operation::Create => self.create()?,
+            Operation::Link => self.link()?,
+            Operation::Chmod => self.repeat(|| {
+                rustix::fs::chmodat(CWD, &self.path, Mode::from_raw_mode(0o755), AtFlags::empty())
+            })?,
+            Operation::Map => self.repeat(|| map(&self.file))?,
+            Operation::Mount => self.repeat(|| {
+                mount_bind(&self.directory, &self.directory)?;
+                unmount(&self.directory, UnmountFlags::DETACH)
+            })?,
             Operation::Unlink => self.unlink()?,
             Operation::Exec => {
                 for _ in 0..self.operation.batch() {
@@ -102,7 +132,7 @@ impl Prepared {
             }
         }
         let took = since.elapsed().as_nanos();
-        if self.operation == Operation::Create {
+        if matches!(self.operation, Operation::Create | Operation::Link) {
             self.unlink()?;
         }
         Ok(took)
@@ -125,6 +155,14 @@ impl Prepared {
         Ok(())
     }
 
+    fn link(&self) -> anyhow::Result<()> {
+        for path in &self.fresh {
+            rustix::fs::linkat(CWD, &self.path, CWD, path, AtFlags::empty())
+                .with_context(|| format!("failed to link {path:?}"))?;
+        }
+        Ok(())
+    }
+
     fn unlink(&self) -> anyhow::Result<()> {
         for path in &self.fresh {
             rustix::fs::unlink(path).with_context(|| format!("failed to unlink {path:?}"))?;
@@ -137,6 +175,25 @@ impl Prepared {
 pub(crate) fn open(path: &std::ffi::CStr) -> Result<(), Errno> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map(drop)
 }
+
+/// Maps one page of a file for reading, and unmaps it.
+#[expect(unsafe_code, reason = "there is no safe name for mapping a file")]
+fn map(file: &OwnedFd) -> Result<(), Errno> {
+    // SAFETY: the kernel chooses where, nobody is told, and nothing reads it before it is gone.
+    unsafe {
+        let place = rustix::mm::mmap(
+            std::ptr::null_mut(),
+            PAGE,
+            rustix::mm::ProtFlags::READ,
+            rustix::mm::MapFlags::PRIVATE,
+            file,
+            0,
+        )?;
+        rustix::mm::munmap(place, PAGE)
+    }
+}
+
+const PAGE: usize = 4096;
 
 fn execute(program: &str) -> anyhow::Result<()> {
     let mut command = Command::new(program);

@@ -111,6 +111,19 @@ pub(crate) fn policy(version: u32, objects: u32, also: &[String]) -> anyhow::Res
     Ok(file)
 }
 
+/// Moves so many new files out of the denied directory: each takes its label along.
+pub(crate) fn leave(files: u32) -> anyhow::Result<()> {
+    for number in 0..files {
+        let from = format!("{RULED}/{}/leaves", Chain::Denied.letter());
+        let to = format!("{RULED}/left/{number:04}");
+        write(&from, b"content")?;
+        let failed = || format!("failed to move {from} to {to}");
+        fs::create_dir_all(format!("{RULED}/left")).with_context(failed)?;
+        fs::rename(&from, &to).with_context(failed)?;
+    }
+    Ok(())
+}
+
 fn write(path: &str, content: &[u8]) -> anyhow::Result<()> {
     let failed = || format!("failed to write {path}");
     if let Some(parent) = Path::new(path).parent() {

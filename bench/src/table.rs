@@ -35,6 +35,11 @@ impl Place {
         Self { operation: Operation::Open, filesystem, chain: Chain::Free, depth }
     }
 
+    /// On a filesystem without rules.
+    const fn bare(operation: Operation) -> Self {
+        Self { operation, filesystem: BARE, chain: Chain::Free, depth: 7 }
+    }
+
     /// As deep as most files are, on the filesystem with rules.
     const fn at_nine(operation: Operation) -> Self {
         Self { operation, filesystem: RULED, chain: Chain::Free, depth: 9 }
@@ -57,6 +62,10 @@ impl Place {
             Operation::Rename => "rename",
             Operation::Create => "create",
             Operation::Unlink => "unlink",
+            Operation::Link => "link",
+            Operation::Chmod => "chmod",
+            Operation::Map => "map",
+            Operation::Mount => "mount",
             Operation::Exec => "exec",
         };
         let chain = match self.chain {
@@ -68,11 +77,22 @@ impl Place {
     }
 }
 
-/// Operations that are measured out of scope only, beside open.
-const OTHERS: [Operation; 5] =
-    [Operation::Stat, Operation::Rename, Operation::Create, Operation::Unlink, Operation::Exec];
+/// What is measured beside open.
+const OTHERS: [Operation; 9] = [
+    Operation::Stat,
+    Operation::Rename,
+    Operation::Create,
+    Operation::Unlink,
+    Operation::Link,
+    Operation::Chmod,
+    Operation::Map,
+    Operation::Mount,
+    Operation::Exec,
+];
 const FEW: u32 = 10;
 const MANY: u32 = 100_000;
+/// How many files have left a denied directory, in the rows that say so.
+const LATE: u32 = 1_000;
 
 pub(crate) fn run() -> anyhow::Result<()> {
     wait_for_the_clock()?;
@@ -94,10 +114,14 @@ fn nothing_loaded() -> anyhow::Result<()> {
         let place = Place { chain, ..Place::at_nine(Operation::Open) };
         outside.measure("nothing-loaded", place)?;
     }
-    for operation in OTHERS {
-        outside.measure("nothing-loaded", Place::at_nine(operation))?;
+    for place in others_at() {
+        outside.measure("nothing-loaded", place)?;
     }
     Ok(())
+}
+
+fn others_at() -> impl Iterator<Item = Place> {
+    OTHERS.map(Place::at_nine).into_iter().chain(OTHERS.map(Place::bare))
 }
 
 /// What we compare with.
@@ -127,11 +151,14 @@ fn product() -> anyhow::Result<()> {
     outside.measure_with(&product, "no-policy", open)?;
 
     let product = Product::apply(&stage::policy(2, FEW, &[])?, FEW)?;
-    for place in [Place::open(BARE, 7), open].into_iter().chain(OTHERS.map(Place::at_nine)) {
+    for place in [Place::open(BARE, 7), open].into_iter().chain(others_at()) {
         inside.check_witness()?;
         outside.measure_with(&product, "out-of-scope", place)?;
     }
     scope(inside, &product, "in-scope")?;
+    for place in others_at() {
+        inside.measure_with(&product, "in-scope", place)?;
+    }
     let denied = Place { chain: Chain::Denied, ..Place::at_nine(Operation::DeniedOpen) };
     inside.measure_with(&product, "denied", denied)?;
 
@@ -149,6 +176,14 @@ fn product() -> anyhow::Result<()> {
     inside.check_witness()?;
     outside.measure_with(&product, "out-of-scope-many", open)?;
     scope(inside, &product, "in-scope-many")?;
+
+    let product = Product::apply(&stage::policy(6, FEW, &[])?, FEW)?;
+    stage::leave(LATE)?;
+    for place in [Place::open(BARE, 7), open].into_iter().chain(OTHERS.map(Place::at_nine)) {
+        inside.check_witness()?;
+        outside.measure_with(&product, "out-of-scope-moved", place)?;
+        inside.measure_with(&product, "in-scope-moved", place)?;
+    }
     product.detach()?;
     outside.measure("taken-out", open)
 }
