@@ -299,4 +299,39 @@ mod denial {
         case.allowed(&mut inside, &map(&unrun, Mapping::SharedWrite));
         case.settle();
     }
+
+    #[test]
+    fn changes_that_are_only_watched_are_made_and_reported() {
+        let case = Case::new();
+        let watched = case.file("vault/watched");
+        let mut inside = case.inside();
+        let policy = case.policy().rule(Rule::deny("closed").file(case.file("closed")));
+        let vault = case.path("vault");
+        case.apply(&policy.rule(Rule::audit("watch").beneath(&vault).access(&["write"])));
+        for change in [
+            chmod(&watched),
+            truncate(&watched),
+            mknod(vault.join("new")),
+            unlink(vault.join("new")),
+            mkdir(vault.join("dir")),
+            rmdir(vault.join("dir")),
+        ] {
+            case.reported(&mut inside, "audit", "watch", &change);
+        }
+        case.denied(&mut inside, "closed", &chmod(case.path("closed")));
+        case.settle();
+    }
+
+    #[test]
+    fn a_change_that_is_refused_names_the_path_and_the_rule() {
+        let (case, secret, mut inside) = Case::of_a_vault(|rule| rule.access(&["write"]));
+        let new = case.path("vault/new");
+        case.denied(&mut inside, "r", &chmod(&secret));
+        case.denied(&mut inside, "r", &unlink(&secret));
+        case.denied(&mut inside, "r", &mkdir(&new));
+        let events = case.settle();
+        let paths: Vec<_> = events.iter().map(|event| event["path"].as_str()).collect();
+        let (secret, new) = (secret.to_str(), new.to_str());
+        assert_eq!(paths, [secret, secret, new], "{events:?}");
+    }
 }

@@ -292,4 +292,24 @@ mod denial {
         case.denied(&mut inside, "r", &read(&secret));
         case.settle();
     }
+
+    /// Whoever has no rights can mount what he likes there, and must not take anything from others of his scope by it.
+    #[test]
+    fn mounts_in_a_user_namespace_of_ones_own_deny_nobody_else_anything() {
+        let (case, secret, mut inside) = Case::of_a_vault(|rule| rule);
+        let mut other = case.inside();
+        let free = case.file("free/file");
+        let place = case.directory("free/place");
+        case.allowed(&mut inside, &user_namespace());
+        case.allowed(&mut inside, &mount_tmpfs(case.path("vault")));
+        case.allowed(&mut inside, &mount_tmpfs(&place));
+        case.allowed(&mut other, &read(&free));
+        case.allowed(&mut other, &read("/usr/bin/aegis-probe"));
+        case.allowed(&mut inside, &read(&free));
+        case.allowed(&mut inside, &create(place.join("own")));
+        case.allowed(&mut inside, &read(place.join("own")));
+        case.denied_to_all(&mut inside, "r", &create(case.path("vault/own")));
+        case.denied(&mut other, "r", &read(&secret));
+        case.settle();
+    }
 }

@@ -31,6 +31,104 @@ mod denial {
     }
 
     #[test]
+    fn nothing_is_renamed_out_of_a_denied_directory_from_inside() {
+        let (case, mut inside) = vault();
+        let [secret, sub, out] =
+            ["vault/secret", "vault/sub", "open/new"].map(|name| case.path(name));
+        for from in
+            [&secret, &sub, &case.path("vault/sub/deep"), &case.path("vault/sub/deep/secret")]
+        {
+            case.denied_to_all(&mut inside, "r", &refer(rename(from, &out)));
+        }
+        case.denied_to_all(&mut inside, "r", &refer(rename(&secret, case.path("open/file"))));
+        case.denied_to_all(&mut inside, "r", &refer(whiteout(&secret, &out)));
+        case.settle();
+        assert!(secret.exists() && sub.exists() && !out.exists());
+    }
+
+    #[test]
+    fn nothing_is_exchanged_out_of_a_denied_directory_from_inside() {
+        let (case, mut inside) = vault();
+        let [secret, sub, file, open] =
+            ["vault/secret", "vault/sub", "open/file", "open"].map(|name| case.path(name));
+        // Either half may be named first.
+        case.denied_to_all(&mut inside, "r", &refer(exchange(&secret, &file)));
+        case.denied_to_all(&mut inside, "r", &refer(exchange(&file, &secret)));
+        case.denied_to_all(&mut inside, "r", &refer(exchange(&sub, &open)));
+        case.denied_to_all(&mut inside, "r", &refer(exchange(&open, &sub)));
+        case.settle();
+    }
+
+    #[test]
+    fn nothing_in_a_denied_directory_gets_a_name_outside_from_inside() {
+        let (case, mut inside) = vault();
+        let (secret, out) = (case.path("vault/secret"), case.path("open/new"));
+        case.denied_to_all(&mut inside, "r", &refer(link(&secret, &out)));
+        case.denied_to_all(&mut inside, "r", &refer(link_descriptor(&secret, &out)));
+        case.denied_to_all(&mut inside, "r", &refer(link_temporary(case.path("vault"), &out)));
+        case.settle();
+        assert!(!out.exists());
+    }
+
+    #[test]
+    fn moves_to_where_as_much_or_more_is_denied_go_on() {
+        let case = Case::new();
+        let one = case.file("one/secret");
+        case.file("one/other");
+        case.directory("two");
+        case.directory("open");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&one), link(&one, case.path("open/link"))]);
+        case.apply(
+            &case
+                .policy()
+                .rule(
+                    Rule::deny("r")
+                        .beneath(case.path("one"))
+                        .beneath(case.path("two"))
+                        .access(&["read"]),
+                )
+                .rule(Rule::deny("exec").beneath(case.path("two")).access(&["exec"])),
+        );
+        case.allowed(&mut inside, &rename(&one, case.path("one/renamed")));
+        case.allowed(&mut inside, &exchange(case.path("one/renamed"), case.path("one/other")));
+        case.allowed(&mut inside, &link(case.path("one/other"), case.path("two/linked")));
+        case.allowed(&mut inside, &rename(case.path("one/renamed"), case.path("two/renamed")));
+        let free = case.file("open/free");
+        case.allowed(&mut inside, &rename(&free, case.path("two/free")));
+        for name in ["one/other", "two/linked", "two/renamed", "two/free"] {
+            case.denied(&mut inside, "r", &read(case.path(name)));
+        }
+        // Back is a move to where less is denied.
+        let back = rename(case.path("two/free"), case.path("one/free")).denied_for("exec");
+        case.denied_to_all(&mut inside, "exec", &back);
+        case.settle();
+    }
+
+    #[test]
+    fn the_rule_that_is_named_is_the_one_that_would_be_escaped() {
+        let case = Case::new();
+        let secret = case.file("one/secret");
+        case.directory("two");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[rename(&secret, case.path("two/secret"))]);
+        case.apply(
+            &case
+                .policy()
+                .rule(
+                    Rule::deny("both")
+                        .beneath(case.path("one"))
+                        .beneath(case.path("two"))
+                        .access(&["read"]),
+                )
+                .rule(Rule::deny("one").beneath(case.path("one")).access(&["exec"])),
+        );
+        let out = rename(&secret, case.path("two/secret")).denied_for("exec");
+        case.denied_to_all(&mut inside, "one", &out);
+        case.settle();
+    }
+
+    #[test]
     fn what_came_to_a_denied_name_does_not_leave_it_from_inside() {
         let case = Case::new();
         let secret = case.file("secret");
@@ -277,6 +375,28 @@ mod denial {
     }
 
     #[test]
+    fn what_an_outsider_publishes_at_an_exception_is_free() {
+        let case = Case::new();
+        let free = case.file("d/free");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&free)]);
+        let rule = Rule::deny("r").beneath(case.path("d")).except_file(&free);
+        case.enforce(rule.except_beneath(case.path("d/public")).access(&["read"]));
+        let closed = case.file("d/closed");
+        case.denied(&mut inside, "r", &read(&closed));
+        fs::rename(&closed, &free).unwrap();
+        case.allowed(&mut inside, &read(&free));
+        case.directory("d/public");
+        let draft = case.file("d/draft");
+        fs::rename(&draft, case.path("d/public/page")).unwrap();
+        case.allowed(&mut inside, &read(case.path("d/public/page")));
+        // Out of there again it is what it was made.
+        fs::rename(case.path("d/public/page"), case.path("d/draft")).unwrap();
+        case.denied(&mut inside, "r", &read(&draft));
+        case.settle();
+    }
+
+    #[test]
     fn nobody_inside_publishes_at_an_exception() {
         let case = Case::new();
         let free = case.file("d/free");
@@ -296,6 +416,23 @@ mod denial {
             case.denied_to_all(&mut inside, "r", &refer(change));
         }
         case.allowed(&mut inside, &read(&free));
+        case.settle();
+    }
+
+    #[test]
+    fn what_has_left_its_name_stays_denied_when_the_policy_is_applied_again() {
+        let case = Case::new();
+        let secret = case.file("vault/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        case.enforce(Rule::deny("r").beneath(case.path("vault")));
+        fs::rename(&secret, case.path("moved")).unwrap();
+        case.denied(&mut inside, "r", &read(case.path("moved")));
+        case.enforce(Rule::deny("r").beneath(case.path("vault")).file(case.path("more")));
+        case.denied(&mut inside, "r", &read(case.path("moved")));
+        // Not for a rule that is gone.
+        case.enforce(Rule::deny("other").file(case.path("more")));
+        case.allowed(&mut inside, &read(case.path("moved")));
         case.settle();
     }
 }

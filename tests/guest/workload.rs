@@ -29,7 +29,7 @@ mod denial {
         path::{Path, PathBuf},
     };
 
-    use aegis_tests::{Case, Policy, Process, Rule, operation::*};
+    use aegis_tests::{Case, Policy, Process, Rule, machine::Mounted, operation::*};
     use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
 
     use super::{CGROUPS, policy, process, put};
@@ -247,6 +247,24 @@ mod denial {
         // No process is left in what is taken away.
         drop((inside, outside));
         fs::remove_dir(&like).unwrap();
+    }
+
+    /// Something else is mounted over it: whoever works there works in another filesystem.
+    #[test]
+    fn a_mount_of_the_hierarchy_that_is_hidden_is_not_taken() {
+        let case = Case::new();
+        let secret = case.file("secret");
+        let place = case.directory("place");
+        let hidden = Mounted::new("cgroup2", "cgroup2", &place, "");
+        let over = Mounted::tmpfs(&place);
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        case.enforce(Rule::deny("r").file(&secret));
+        case.denied(&mut inside, "r", &read(&secret));
+        case.settle();
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 0, "nothing was made there");
+        over.unmount();
+        hidden.unmount();
     }
 
     /// Hierarchies as systemd mounts them on hybrid hosts, until it is dropped.
