@@ -104,10 +104,18 @@ fn test_names(text: &str) -> Vec<String> {
     names
 }
 
-/// Rows of tables: an ENFORCED one names living tests in its last column, in backquotes.
+/// Rows of tables: an ENFORCED one names living tests in its last column, in backquotes; no two promises
+/// have one number.
 fn of_promises(page: &str, text: &str, tests: &BTreeSet<String>) -> Vec<String> {
     let mut faults = Vec::new();
+    let mut numbers = BTreeSet::new();
     for (number, line) in (1..).zip(text.lines()) {
+        let promise = line.strip_prefix("| G").and_then(|rest| rest.split_once(' '));
+        if let Some((promise, _)) = promise
+            && !numbers.insert(promise)
+        {
+            faults.push(format!("{page}:{number}: there is another promise G{promise}"));
+        }
         let columns: Vec<&str> = line.split('|').map(str::trim).collect();
         let is_enforced = line.starts_with('|')
             && columns.iter().any(|column| column.trim_matches('*') == "ENFORCED");
@@ -135,10 +143,11 @@ mod tests {
         let tests = BTreeSet::from(["a_rename_keeps_the_denial".to_owned()]);
         let page = "| G1 | promise | ENFORCED | `object::a_rename_keeps_the_denial` |\n\
                     | G2 | promise | ENFORCED | `no_such_test` |\n\
-                    | G3 | promise | ENFORCED | |\n| G4 | promise | PLANNED | |\n";
+                    | G3 | promise | ENFORCED | |\n| G3 | promise | PLANNED | |\n";
         let faults = of_promises("page", page, &tests);
-        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert_eq!(faults.len(), 3, "{faults:?}");
         assert!(faults[0].contains(":2:") && faults[1].contains(":3:"));
+        assert!(faults[2].contains(":4: there is another promise G3"));
     }
 
     #[test]
