@@ -20,9 +20,7 @@ use anyhow::Context as _;
 use crate::failure::Refusal;
 
 pub(crate) use read::read;
-pub(crate) use values::{
-    AllowUnsigned, GateMode, LogFormat, Loopback, Place, ReasonPattern, Rollout,
-};
+pub(crate) use values::{AllowUnsigned, GateMode, LogFormat, Loopback, Place};
 
 use values::Setting;
 
@@ -31,12 +29,8 @@ use values::Setting;
 pub(crate) struct Config {
     /// What becomes of a command to enforce where the host cannot.
     pub(crate) enforce_gate_mode: GateMode,
-    /// How a set of policies may be put in force.
-    pub(crate) rollout: Rollout,
     /// When `--allow-unsigned` may be used.
     pub(crate) allow_unsigned: AllowUnsigned,
-    /// What the reason of an emergency has to look like.
-    pub(crate) reason_pattern: ReasonPattern,
     /// Where the agent answers with its metrics, if anywhere.
     pub(crate) metrics_listen: Loopback,
     /// The file that the agent writes its metrics to, if any.
@@ -93,7 +87,7 @@ pub(crate) struct Key {
 }
 
 /// The table.
-pub(crate) const KEYS: [Key; 10] = [
+pub(crate) const KEYS: [Key; 8] = [
     Key {
         name: "enforce_gate_mode",
         takes: GateMode::TAKES,
@@ -106,17 +100,6 @@ pub(crate) const KEYS: [Key; 10] = [
         bare: false,
     },
     Key {
-        name: "rollout",
-        takes: Rollout::TAKES,
-        flag: None,
-        reloads: true,
-        what: "how policies may be put in force: as each command says, or only with a deadline by \
-               which somebody has to confirm",
-        set: |config, text| put(&mut config.rollout, text),
-        show: |config| config.rollout.written(),
-        bare: false,
-    },
-    Key {
         name: "trust.allow_unsigned",
         takes: AllowUnsigned::TAKES,
         flag: None,
@@ -125,16 +108,6 @@ pub(crate) const KEYS: [Key; 10] = [
                well, or not at all",
         set: |config, text| put(&mut config.allow_unsigned, text),
         show: |config| config.allow_unsigned.written(),
-        bare: false,
-    },
-    Key {
-        name: "emergency.reason_pattern",
-        takes: ReasonPattern::TAKES,
-        flag: None,
-        reloads: true,
-        what: "what the reason of an emergency has to match as a whole, such as `INC-[0-9]+ .*`",
-        set: |config, text| put(&mut config.reason_pattern, text),
-        show: |config| config.reason_pattern.written(),
         bare: false,
     },
     Key {
@@ -205,9 +178,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             enforce_gate_mode: GateMode::FailClosed,
-            rollout: Rollout::Direct,
             allow_unsigned: AllowUnsigned::UntilRoot,
-            reason_pattern: ReasonPattern::default(),
             metrics_listen: Loopback::default(),
             metrics_textfile: Place::default(),
             log_format: LogFormat::Auto,
@@ -398,7 +369,7 @@ mod tests {
         assert_eq!(from("directories.bpffs"), ("\"/c\"".to_owned(), Origin::Flag("--bpffs")));
         let file = Origin::File(path.clone(), 1);
         assert_eq!(from("enforce_gate_mode"), ("\"audit-fallback\"".to_owned(), file));
-        assert_eq!(from("rollout"), ("\"direct\"".to_owned(), Origin::Default));
+        assert_eq!(from("log.format"), ("\"auto\"".to_owned(), Origin::Default));
     }
 
     #[test]
@@ -416,8 +387,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_reads_as_the_same_configuration() {
-        let changed = "enforce_gate_mode = \"audit-fallback\"\nrollout = \"confirm\"\n\
-                       trust.allow_unsigned = \"never\"\nemergency.reason_pattern = \"INC-[0-9]+\"\n\
+        let changed = "enforce_gate_mode = \"audit-fallback\"\n\
+                       trust.allow_unsigned = \"never\"\n\
                        metrics.listen = \"[::1]:9464\"\nmetrics.textfile = \"/x.prom\"\n\
                        log.format = \"json\"\ndirectories.state = \"/s\"\n\
                        directories.run = \"/r\"\ndirectories.bpffs = \"/b\"\n";

@@ -110,14 +110,6 @@ impl Log {
         Ok(Begun { log: self.clone(), entry, sequence: head.sequence })
     }
 
-    /// Puts on record what happened without a begin: an emergency, or what the agent found. The answer
-    /// is what to warn of.
-    #[allow(dead_code, reason = "for `emergency`, which is the next to come")]
-    pub(crate) fn done(&self, mut entry: Entry) -> Option<String> {
-        entry.phase = Phase::Done;
-        self.after(&entry)
-    }
-
     /// Puts on record that something was asked for and refused, unless this command has said already
     /// what became of it. The answer is what to warn of.
     ///

@@ -6,8 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use regex_lite::Regex;
-
 /// A value of the configuration.
 pub(crate) trait Setting: Sized {
     /// What may stand there, for a person.
@@ -56,36 +54,6 @@ impl GateMode {
     }
 }
 
-/// How policies may be put in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rollout {
-    /// As each command says.
-    Direct,
-    /// Only with a deadline by which somebody has to confirm.
-    Confirm,
-}
-
-impl Setting for Rollout {
-    const TAKES: &'static str = "`\"direct\"` or `\"confirm\"`";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "direct" => Ok(Self::Direct),
-            "confirm" => Ok(Self::Confirm),
-            "canary" => Err("canary is PLANNED: this release cannot do it".to_owned()),
-            _ => Err("it is direct or confirm".to_owned()),
-        }
-    }
-
-    fn written(&self) -> String {
-        match self {
-            Self::Direct => "direct",
-            Self::Confirm => "confirm",
-        }
-        .to_owned()
-    }
-}
-
 /// When policies that nobody signed may be applied, by those who ask for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AllowUnsigned {
@@ -116,41 +84,6 @@ impl Setting for AllowUnsigned {
             Self::Never => "never",
         }
         .to_owned()
-    }
-}
-
-/// What the reason of an emergency has to look like.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ReasonPattern(Option<Regex>);
-
-impl ReasonPattern {
-    #[allow(dead_code, reason = "the emergency asks it, which is on its way")]
-    /// Whether a reason is good enough; any is if there is no pattern.
-    pub(crate) fn accepts(&self, reason: &str) -> bool {
-        self.0.as_ref().is_none_or(|pattern| pattern.is_match(reason))
-    }
-}
-
-impl Setting for ReasonPattern {
-    const TAKES: &'static str = "a regular expression; empty: any reason";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Ok(Self(None));
-        }
-        // By itself first: whoever closes our bracket would write another expression than it looks.
-        let wrong = |error| format!("it is no regular expression: {error}");
-        Regex::new(text).map_err(wrong)?;
-        Ok(Self(Some(Regex::new(&format!("^(?:{text})$")).map_err(wrong)?)))
-    }
-
-    fn written(&self) -> String {
-        let whole = self.0.as_ref().map_or("", Regex::as_str);
-        whole
-            .strip_prefix("^(?:")
-            .and_then(|text| text.strip_suffix(")$"))
-            .unwrap_or_default()
-            .to_owned()
     }
 }
 
@@ -189,7 +122,6 @@ impl Place {
         Self(Some(PathBuf::from(path)))
     }
 
-    #[allow(dead_code, reason = "the metrics ask it, which are on their way")]
     /// The path, if there is one.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.0.as_deref()
@@ -259,17 +191,6 @@ impl Setting for LogFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_reason_is_matched_as_a_whole() {
-        let pattern = ReasonPattern::parse("INC-[0-9]+|drill").unwrap();
-        assert!(pattern.accepts("INC-12") && pattern.accepts("drill"));
-        assert!(!pattern.accepts("no INC-12") && !pattern.accepts("INC-12 or so"));
-        assert_eq!(pattern.written(), "INC-[0-9]+|drill");
-        assert!(ReasonPattern::parse("").unwrap().accepts("anything"));
-        assert!(ReasonPattern::parse("(").is_err());
-        assert!(ReasonPattern::parse("a)|(b").is_err(), "our own bracket stays ours");
-    }
 
     #[test]
     fn metrics_are_for_this_host_alone() {
