@@ -59,7 +59,8 @@ pub(crate) const FOR_WRITING: &[&str] = &[
     "inode_remove_acl",
 ];
 
-/// Hooks that came after 5.10, where something else is called in their place.
+/// Hooks that came after 5.10, where something else is called in their place. All of them are
+/// [`FOR_WRITING`].
 pub(crate) const LATER: &[&str] = &["inode_set_acl", "inode_remove_acl"];
 
 /// Those of [`HOOKS`] that are missing without harm on this kernel.

@@ -176,6 +176,11 @@ pub(crate) fn take_off(pins: &Path, hook: &'static str) -> Result<(), Error> {
     }
 }
 
+/// Whether a hook's program is pinned.
+pub(crate) fn has_program(pins: &Path, hook: &str) -> bool {
+    program_pin(pins, hook).exists()
+}
+
 fn program_pin(pins: &Path, hook: &str) -> PathBuf {
     pins.join(format!("program_{hook}"))
 }

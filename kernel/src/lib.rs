@@ -154,11 +154,7 @@ impl Kernel {
     /// no generation needs, are left out.
     pub fn hooks(&self) -> Vec<(&'static str, Result<(), Error>)> {
         let writes = self.has_rules_on_writing().unwrap_or(true);
-        let absent = hooks::absent().unwrap_or_default();
-        let needed = |hook: &&&'static str| {
-            !absent.contains(hook) && (writes || !hooks::FOR_WRITING.contains(hook))
-        };
-        let needed = hooks::HOOKS.iter().filter(needed);
+        let needed = self.hooks_here().filter(|hook| writes || !hooks::FOR_WRITING.contains(hook));
         needed.map(|hook| (*hook, install::check_hook(&self.pins, hook))).collect()
     }
 
@@ -166,8 +162,7 @@ impl Kernel {
     /// not touched: a hook is attached before the first generation that needs it can decide.
     pub(crate) fn fit_hooks(&self) -> Result<(), Error> {
         let writes = self.has_rules_on_writing()?;
-        let absent = hooks::absent()?;
-        for hook in hooks::FOR_WRITING.iter().filter(|hook| !absent.contains(hook)) {
+        for hook in self.hooks_here().filter(|hook| hooks::FOR_WRITING.contains(hook)) {
             if writes {
                 install::attach(&self.pins, hook)?;
             } else {
@@ -175,6 +170,15 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    /// Those that this kernel has, as was found when the programs were loaded: what it lacks has no
+    /// pinned program. (To ask its types again would take longer than all else that a command does.)
+    fn hooks_here(&self) -> impl Iterator<Item = &'static &'static str> {
+        let is_here = |hook: &&&'static str| {
+            !hooks::LATER.contains(hook) || install::has_program(&self.pins, hook)
+        };
+        hooks::HOOKS.iter().filter(is_here)
     }
 
     fn has_rules_on_writing(&self) -> Result<bool, Error> {
