@@ -14,21 +14,32 @@ pub(crate) struct Kept {
     pub(crate) name: &'static str,
     /// What fails without it.
     pub(crate) reason: &'static str,
+    /// Whether it is kept only by an agent that takes everything out when it ends.
+    to_detach: bool,
 }
 
 /// All of them.
-pub(crate) const KEPT: [Kept; 2] = [
+pub(crate) const KEPT: [Kept; 3] = [
     Kept {
         capability: CapabilitySet::SYS_ADMIN,
         name: "CAP_SYS_ADMIN",
         reason: "the maps of a generation are opened by their number, and each proof loads the program \
                  that asks for inodes; the kernel asks for nothing less for the former, and it counts as \
                  CAP_BPF and CAP_PERFMON for the latter",
+        to_detach: false,
     },
     Kept {
         capability: CapabilitySet::DAC_READ_SEARCH,
         name: "CAP_DAC_READ_SEARCH",
         reason: "objects are looked for in directories that others keep to themselves",
+        to_detach: false,
+    },
+    Kept {
+        capability: CapabilitySet::DAC_OVERRIDE,
+        name: "CAP_DAC_OVERRIDE",
+        reason: "with `--detach-on-exit` alone: our cgroups are removed from the root of the hierarchy, which \
+                 nobody may write to",
+        to_detach: true,
     },
 ];
 
@@ -36,8 +47,8 @@ pub(crate) const KEPT: [Kept; 2] = [
 ///
 /// # Errors
 /// If the kernel refuses a part; what was dropped before stays so.
-pub(crate) fn confine() -> anyhow::Result<()> {
-    let kept = kept();
+pub(crate) fn confine(detaches: bool) -> anyhow::Result<()> {
+    let kept = all_kept(detaches).fold(CapabilitySet::empty(), |kept, next| kept | next.capability);
     // The bounding set first: taking from it needs a capability that goes.
     for capability in all() {
         if !kept.contains(capability) {
@@ -55,8 +66,9 @@ pub(crate) fn confine() -> anyhow::Result<()> {
     set_no_new_privs(true).context("failed to give up new privileges")
 }
 
-fn kept() -> CapabilitySet {
-    KEPT.iter().fold(CapabilitySet::empty(), |kept, next| kept | next.capability)
+/// Those that an agent keeps.
+pub(crate) fn all_kept(detaches: bool) -> impl Iterator<Item = &'static Kept> {
+    KEPT.iter().filter(move |kept| detaches || !kept.to_detach)
 }
 
 /// Every capability that this kernel knows.

@@ -30,7 +30,7 @@ use crate::{
     cli,
     commands::detach,
     config::Config,
-    confine::{KEPT, confine},
+    confine::{all_kept, confine},
     context::Context,
     event_log::EventLog,
     failure::{Refusal, tell},
@@ -70,6 +70,7 @@ pub(crate) fn run(context: &Context, args: &cli::Run, output: Output) -> anyhow:
         changed: Vec::new(),
         pinned: Identity::new(),
         repairs: Repairs::default(),
+        detaches: args.detach_on_exit,
     };
     while agent.watch()? == Next::Again {}
     agent.service.ends();
@@ -121,6 +122,8 @@ struct Agent {
     /// What was pinned when the posture was last renewed.
     pinned: Identity,
     repairs: Repairs,
+    /// Whether everything is taken out when this ends.
+    detaches: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -150,9 +153,9 @@ impl Agent {
             let moved = self.renew_posture()?;
             if !self.confined {
                 // What follows is what it did once by now: nothing more is needed than that took.
-                confine().context("failed to give up what the agent does not need")?;
+                confine(self.detaches).context("failed to give up what the agent does not need")?;
                 self.confined = true;
-                for kept in &KEPT {
+                for kept in all_kept(self.detaches) {
                     let told = format!("keeps {}: {}", kept.name, kept.reason);
                     self.service.say(Priority::Info, &told)?;
                 }

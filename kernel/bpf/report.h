@@ -156,7 +156,8 @@ __noinline u32 report(u64 who, u64 packed, u64 dentry, u64 vfsmount, u64 inode_n
 	event->uid = bpf_get_current_uid_gid();
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 
-	event->truncated = 0;
+	/* Without a mount it is not known where the filesystem is. */
+	event->truncated = vfsmount ? 0 : path.truncated_bit;
 	event->path_size = 0;
 	path.bytes = event->path;
 	path.used = &event->path_size;

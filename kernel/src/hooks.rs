@@ -11,7 +11,7 @@ use libbpf_rs::{
     OpenObject,
     btf::{
         Btf, ReferencesType as _,
-        types::{Func, FuncProto},
+        types::{Enum, Func, FuncProto},
     },
 };
 use zerocopy::IntoBytes as _;
@@ -20,8 +20,8 @@ use crate::Error;
 
 /// Every hook. A program of ours is called `aegis_HOOK`.
 ///
-/// Those of [`FOR_WRITING`] are attached only while a generation has a rule on `write`: a program on a
-/// hook costs every process that passes it.
+/// Those of [`FOR_WRITING`] are attached only while a generation has a rule on `write`, where that is
+/// possible: a program on a hook costs every process that passes it.
 pub(crate) const HOOKS: &[&str] = &[
     "file_open",
     "mmap_file",
@@ -67,6 +67,15 @@ pub(crate) const LATER: &[&str] = &["inode_set_acl", "inode_remove_acl"];
 pub(crate) fn absent() -> Result<Vec<&'static str>, Error> {
     let kernel = kernel_types()?;
     Ok(LATER.iter().copied().filter(|hook| parameters(&kernel, hook).is_none()).collect())
+}
+
+/// Whether a program that was attached once can be attached again after it was taken off: since 5.13. It
+/// is told by a kind of program that came right after.
+pub(crate) fn can_come_and_go() -> Result<bool, Error> {
+    let kernel = kernel_types()?;
+    let kinds = kernel.type_by_name::<Enum<'_>>("bpf_prog_type");
+    let name = OsStr::new("BPF_PROG_TYPE_SYSCALL");
+    Ok(kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind.name == Some(name))))
 }
 
 /// Fits the programs to this kernel before they are loaded.

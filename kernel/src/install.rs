@@ -117,6 +117,7 @@ fn pin_and_attach(object: &Object, place: &Path) -> Result<Vec<Link>, Error> {
         handle.pin(place.join(pin)).map_err(|source| Error::map("pin", &name, source))?;
     }
     let absent = hooks::absent()?;
+    let come_and_go = hooks::can_come_and_go()?;
     let mut links = Vec::new();
     for hook in hooks::HOOKS.iter().filter(|hook| !absent.contains(hook)) {
         let attach = |source| Error::Attach { hook, source };
@@ -127,7 +128,7 @@ fn pin_and_attach(object: &Object, place: &Path) -> Result<Vec<Link>, Error> {
                 map: (*hook).to_owned(),
                 what: "the object has no program for this hook",
             })?;
-        if hooks::FOR_WRITING.contains(hook) {
+        if come_and_go && hooks::FOR_WRITING.contains(hook) {
             program.pin(program_pin(place, hook)).map_err(attach)?;
             continue;
         }
@@ -167,8 +168,11 @@ pub(crate) fn attach(pins: &Path, hook: &'static str) -> Result<(), Error> {
     if pinned < 0 { Err(failed(pinned)) } else { Ok(()) }
 }
 
-/// Takes a program off its hook, if it is on it. It stays pinned.
+/// Takes a program off its hook, if it is on it and can be attached again. It stays pinned.
 pub(crate) fn take_off(pins: &Path, hook: &'static str) -> Result<(), Error> {
+    if !has_program(pins, hook) {
+        return Ok(());
+    }
     let path = link_pin(pins, hook);
     match fs::unlinkat(CWD, &path, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),

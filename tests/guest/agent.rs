@@ -29,6 +29,7 @@ fn an_agent_has_the_capabilities_that_it_needs_and_no_other() {
     case.enforce(Rule::deny("r").file(&secret));
     let mut agent = Agent::start(&[]);
     agent.says("ENFORCE");
+    agent.says("keeps CAP_DAC_READ_SEARCH");
     let kept = (1_u64 << 21) | (1 << 2); // CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH
     let status = |of: &str, field: &str| {
         let text = fs::read_to_string(format!("/proc/{}/{of}", agent.pid())).unwrap();

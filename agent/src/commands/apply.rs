@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::{
     apply::{Request, Wish, apply},
+    capabilities::Capabilities,
     cli,
     context::Context,
     gate::{self, Decision, Fallback},
@@ -17,6 +18,10 @@ use crate::{
 use super::{sources, status};
 
 pub(super) fn run(context: &Context, args: &cli::Apply) -> anyhow::Result<Answer> {
+    if !rustix::process::geteuid().is_root() {
+        let found = Capabilities::tried(context);
+        return Err(crate::apply::blocked(&found.blockers).into());
+    }
     let (candidates, warnings) = sources::candidates(context, &args.policies, args.allow_unsigned)?;
     let asked = candidates.iter().map(asked).collect();
     let applied = apply(
