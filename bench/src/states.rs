@@ -108,6 +108,8 @@ impl Product {
         drop(self.kernel);
         aegisbpf(&["detach", "--reason", "measured"])?;
         ensure!(!Path::new(PINS).exists(), "failed to take everything out: {PINS} is still there");
+        // The kernel takes a program off its hook some time after its last pin is gone.
+        std::thread::sleep(Duration::from_secs(10));
         Ok(())
     }
 }

@@ -24,7 +24,6 @@ mod hooks;
 mod layers;
 mod life;
 mod links;
-mod matrix;
 mod model;
 mod mounts;
 mod moves;

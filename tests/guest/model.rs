@@ -179,7 +179,7 @@ const EPERM: i32 = 1;
 /// Steps of a story.
 const STEPS: usize = 30;
 /// Changes that are made or refused: in the ordinary run, and with AEGIS_FULL.
-const CHANGES: usize = 120;
+const CHANGES: usize = 60;
 const CHANGES_IN_FULL: usize = 10_000;
 /// Faults that are looked for before it ends, with AEGIS_FULL.
 const FAULTS_IN_FULL: usize = 6;

@@ -213,6 +213,8 @@ fn describe_state(state: &str) -> &str {
         "no-policy" => "AegisBPF attached, no policy",
         "out-of-scope" => "out of scope, 10 objects",
         "out-of-scope-many" => "out of scope, 100,000 objects",
+        "out-of-scope-moved" => "out of scope, 10 objects, after 1,000 files left their places",
+        "in-scope-moved" => "in scope, 10 objects, after 1,000 files left their places",
         "in-scope" => "in scope, 10 objects, not denied",
         "in-scope-many" => "in scope, 100,000 objects, not denied",
         "in-scope-rules-above" => "in scope, rules also on the filesystem it is mounted on",

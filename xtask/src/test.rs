@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
     if part(Part::Host) {
         counts += stage("tests on this host", || host_tests(&arguments.filter, arguments.full));
         if arguments.filter.is_empty() {
-            let seconds = if arguments.full { 300 } else { 10 };
+            let seconds = if arguments.full { 300 } else { 5 };
             counts += stage("bundles of others", || interop::check().map(|()| Counts::default()));
             counts += stage("hostile bytes", || Ok(list(&fuzz::all(seconds)?)));
         }
