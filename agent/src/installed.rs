@@ -19,8 +19,9 @@ pub(crate) struct Installed {
     /// Numbers begin anew with each boot.
     boot: Option<String>,
     pins: Identity,
-    /// The maps of each generation, by its number.
-    generations: BTreeMap<u64, Identity>,
+    /// The maps of each generation, by its name: one that is bound anew keeps the number, and for a
+    /// while both are there.
+    generations: BTreeMap<String, Identity>,
 }
 
 impl Installed {
@@ -29,7 +30,7 @@ impl Installed {
         let mut generations = BTreeMap::new();
         for slot in Slot::all() {
             if let Some(generation) = kernel.generation(slot)? {
-                generations.insert(generation.number, kernel.filled(slot)?);
+                generations.insert(generation.to_string(), kernel.filled(slot)?);
             }
         }
         Ok(Self { boot: time::boot(), pins: Kernel::installed(&context.pins), generations })
@@ -44,9 +45,9 @@ impl Installed {
     /// Everything of this that is not the same any more, in words. A generation that has gone is none.
     pub(crate) fn changed(&self, now: &Self) -> Vec<String> {
         let mut changed = differences("the pin", &self.pins, &now.pins);
-        for (number, before) in &self.generations {
-            if let Some(now) = now.generations.get(number) {
-                changed.extend(differences(&format!("generation {number}:"), before, now));
+        for (name, before) in &self.generations {
+            if let Some(now) = now.generations.get(name) {
+                changed.extend(differences(&format!("generation {name}:"), before, now));
             }
         }
         changed
@@ -60,9 +61,9 @@ impl Installed {
         for (name, what) in &now.pins {
             merged.pins.entry(name.clone()).or_insert_with(|| what.clone());
         }
-        merged.generations.retain(|number, _| now.generations.contains_key(number));
-        for (number, maps) in &now.generations {
-            merged.generations.entry(*number).or_insert_with(|| maps.clone());
+        merged.generations.retain(|name, _| now.generations.contains_key(name));
+        for (name, maps) in &now.generations {
+            merged.generations.entry(name.clone()).or_insert_with(|| maps.clone());
         }
         merged
     }
@@ -129,19 +130,19 @@ mod tests {
         of.iter().map(|(name, what)| ((*name).to_owned(), (*what).to_owned())).collect()
     }
 
-    fn installed(link: &str, generation: u64, map: &str) -> Installed {
+    fn installed(link: &str, generation: &str, map: &str) -> Installed {
         Installed {
             boot: Some("this".to_owned()),
             pins: identity(&[("link_file_open", link)]),
-            generations: [(generation, identity(&[("objects", map)]))].into(),
+            generations: [(generation.to_owned(), identity(&[("objects", map)]))].into(),
         }
     }
 
     #[test]
     fn what_is_replaced_or_gone_is_named_and_what_is_new_is_none_of_that() {
-        let before = installed("link 1", 7, "map 3");
+        let before = installed("link 1", "7", "map 3");
         assert!(before.changed(&before).is_empty());
-        let other = before.changed(&installed("link 2", 7, "map 4"));
+        let other = before.changed(&installed("link 2", "7", "map 4"));
         assert_eq!(other.len(), 2, "{other:?}");
         assert!(other[0].contains("link_file_open is link 2, and was link 1"), "{other:?}");
         let without = Installed { pins: Identity::new(), ..before.clone() };
@@ -149,15 +150,16 @@ mod tests {
         let more = Installed { pins: identity(&[("names", "map 5")]), ..before.clone() };
         let gone = more.changed(&before);
         assert!(gone[0].contains("names is gone"), "{gone:?}");
-        assert!(before.changed(&installed("link 1", 8, "map 9")).is_empty(), "a new generation");
+        assert!(before.changed(&installed("link 1", "8", "map 9")).is_empty(), "a new generation");
+        assert!(before.changed(&installed("link 1", "7.1", "map 9")).is_empty(), "bound anew");
     }
 
     #[test]
     fn what_was_replaced_does_not_become_right_by_being_written_down_again() {
-        let before = installed("link 1", 7, "map 3");
-        let merged = before.with(&installed("link 2", 7, "map 4"));
+        let before = installed("link 1", "7", "map 3");
+        let merged = before.with(&installed("link 2", "7", "map 4"));
         assert_eq!(merged, before);
-        let next = before.with(&installed("link 1", 8, "map 9"));
-        assert_eq!(next, installed("link 1", 8, "map 9"), "a generation that went is forgotten");
+        let next = before.with(&installed("link 1", "8", "map 9"));
+        assert_eq!(next, installed("link 1", "8", "map 9"), "a generation that went is forgotten");
     }
 }
