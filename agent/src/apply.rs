@@ -10,13 +10,13 @@ mod find;
 mod record;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeSet,
     path::{Path, PathBuf},
     rc::Rc,
 };
 
-use aegis_kernel::{Generation, Kernel, Slot, Slots};
+use aegis_kernel::{Generation, Kernel, Resolver, Slot, Slots};
 use aegis_policy::{LowerError, Lowered, Mode, Places, Policy, Ruleset, lower_with};
 use anyhow::Context as _;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -79,7 +79,7 @@ pub(crate) struct Request<'a> {
 /// Puts a changed set of policies in force.
 pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<Report> {
     let mut steps = Steps::begin("look");
-    let found = Capabilities::tried(context);
+    let mut found = Capabilities::tried(context);
     let mount = able(&found)?;
     let mut undo = Undo::new(context);
     undo.note(&context.run);
@@ -105,6 +105,7 @@ pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<
         files: ProofFiles::new(context),
         before: None,
         begun: RefCell::default(),
+        resolver: Cell::new(found.facts.resolver.take()),
         refilled: None,
         anew: None,
         _lock: lock,
@@ -160,6 +161,8 @@ struct Attempt<'a> {
     before: Option<[u8; 32]>,
     /// What is on record, and has no end there.
     begun: RefCell<Option<Begun>>,
+    /// What was attached to see whether this host can enforce.
+    resolver: Cell<Option<Resolver>>,
     /// Why the same set is put in force again, and in the place of which slot.
     refilled: Option<String>,
     anew: Option<Slot>,

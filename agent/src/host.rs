@@ -55,6 +55,11 @@ pub(crate) struct NoAnswer {
 impl ThisHost {
     /// Starts the child. Each answer may take this long: many objects on a busy machine are no hang.
     pub(crate) fn new(patience: Duration) -> anyhow::Result<Self> {
+        Self::with(None, patience)
+    }
+
+    /// The same with a resolver that is attached already, if there is one.
+    pub(crate) fn with(attached: Option<Resolver>, patience: Duration) -> anyhow::Result<Self> {
         if let Some(path) = still_stuck() {
             return Err(NoAnswer { path, patience: Duration::ZERO }.into());
         }
@@ -70,7 +75,11 @@ impl ThisHost {
             .context("failed to start the process that looks at paths")?;
         let ends = child.stdin.take().zip(child.stdout.take());
         let (questions, replies) = ends.context("failed to talk to what looks at paths")?;
-        let resolver = match Resolver::of_thread(child.id()) {
+        let resolver = match attached {
+            Some(resolver) => Ok(resolver.now_of_thread(child.id())),
+            None => Resolver::of_thread(child.id()),
+        };
+        let resolver = match resolver {
             Ok(resolver) => resolver,
             Err(error) => {
                 end(child);

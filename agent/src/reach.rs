@@ -13,6 +13,7 @@ use std::{
     path::Path,
 };
 
+use aegis_kernel::probe::namespace;
 use aegis_policy::{NumberedWorkload, ObjectState, Place, Places, Ruleset, escape};
 use rustix::{
     fs::{Mode, OFlags, ResolveFlags, fstat, openat2},
@@ -65,7 +66,7 @@ struct Seen {
 /// Every object of a rule that processes of its workload cannot reach.
 pub(crate) fn unreachable(ruleset: &Ruleset, places: &Places, all: &[Cgroup]) -> Reach {
     let mut found = Reach::default();
-    let Some(ours) = namespace("self") else { return found };
+    let Some(ours) = namespace("self", "mnt") else { return found };
     // What is beneath one of ours could be asked for a moment ago, and need not answer now.
     let here = fs::read("/proc/self/mountinfo").ok().and_then(|mounts| slow_mounts(&mounts));
     let Some(here) = here else { return found };
@@ -131,7 +132,7 @@ fn views(ours: u64, processes: &[u32]) -> Views {
     for pid in processes.iter().take(PROCESSES) {
         let process = Path::new("/proc").join(pid.to_string());
         // What is gone by now is not there to be asked.
-        let Some(namespace) = namespace(&pid.to_string()) else { continue };
+        let Some(namespace) = namespace(&pid.to_string(), "mnt") else { continue };
         let Ok(root) = fs::read_link(process.join("root")) else { continue };
         if namespace == ours && root == Path::new("/") {
             views.as_we += 1;
@@ -149,10 +150,6 @@ fn views(ours: u64, processes: &[u32]) -> Views {
         }
     }
     views
-}
-
-fn namespace(pid: &str) -> Option<u64> {
-    Some(fs::metadata(Path::new("/proc").join(pid).join("ns/mnt")).ok()?.ino())
 }
 
 /// How a process sees the file system, whose root must answer; `None` if it is gone.

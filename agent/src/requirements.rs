@@ -344,6 +344,7 @@ pub(crate) mod tests {
             cgroup2: Some(PathBuf::from("/sys/fs/cgroup")),
             foreign_namespaces: Vec::new(),
             lsm_program: LsmProgram::Called,
+            resolver: None,
         }
     }
 

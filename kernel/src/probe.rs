@@ -20,6 +20,7 @@ use rustix::{
 use crate::{
     Error, Resolver,
     hooks::{HOOKS, LATER},
+    install::{has_program, link_pin},
 };
 
 /// What this host is and does. What cannot be looked at is `None`: unknown is not "no".
@@ -51,6 +52,8 @@ pub struct Facts {
     pub foreign_namespaces: Vec<&'static str>,
     /// What became of an LSM program that was loaded, attached and asked.
     pub lsm_program: LsmProgram,
+    /// That program, if it was called: still attached, for who goes on to resolve paths.
+    pub resolver: Option<Resolver>,
 }
 
 /// How cgroups are mounted.
@@ -94,13 +97,12 @@ pub enum LsmProgram {
 impl Facts {
     /// Tries everything. `pins` is where our pins are or would be.
     ///
-    /// Loads one small program, for a moment; changes nothing else.
+    /// Loads one small program, which goes with [`Facts::resolver`]; changes nothing else.
     pub fn gather(pins: &Path) -> Self {
-        Self {
-            lsm_program: try_lsm_program(),
-            missing_hooks: missing_hooks(),
-            ..Self::glance(pins)
-        }
+        let (lsm_program, resolver) = try_lsm_program();
+        // A hook that a program of ours is on is there. Reading the kernel's types takes its time.
+        let missing_hooks = if on_all_hooks(pins) { Some(Vec::new()) } else { missing_hooks() };
+        Self { lsm_program, resolver, missing_hooks, ..Self::glance(pins) }
     }
 
     /// Looks at what can be read. Loads nothing and changes nothing.
@@ -124,6 +126,7 @@ impl Facts {
             cgroup2,
             foreign_namespaces: foreign_namespaces(),
             lsm_program: LsmProgram::NotTried,
+            resolver: None,
         }
     }
 }
@@ -154,6 +157,12 @@ fn missing_hooks() -> Option<Vec<&'static str>> {
     Some(HOOKS.iter().copied().filter(|hook| !has(hook) && !LATER.contains(hook)).collect())
 }
 
+/// Whether our pins have a program of ours for each hook that no kernel lacks.
+fn on_all_hooks(pins: &Path) -> bool {
+    let pinned = |hook: &&str| link_pin(pins, hook).exists() || has_program(pins, hook);
+    HOOKS.iter().filter(|hook| !LATER.contains(hook)).all(pinned)
+}
+
 fn cgroup_mode(second: bool) -> CgroupMode {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let first = mounts.lines().any(|line| line.split(' ').nth(2) == Some("cgroup"));
@@ -180,12 +189,12 @@ pub fn cgroup2_mount() -> Option<PathBuf> {
         .min_by_key(|place| place.components().count())
 }
 
-fn try_lsm_program() -> LsmProgram {
-    let asked = Resolver::new().and_then(|resolver| resolver.ask(CWD, c"/"));
+fn try_lsm_program() -> (LsmProgram, Option<Resolver>) {
+    let asked = Resolver::new().and_then(|resolver| resolver.ask(CWD, c"/").map(|_| resolver));
     match asked {
-        Ok(_) => LsmProgram::Called,
-        Err(Error::NotCalled) => LsmProgram::NotCalled,
-        Err(error) => LsmProgram::Refused(error),
+        Ok(resolver) => (LsmProgram::Called, Some(resolver)),
+        Err(Error::NotCalled) => (LsmProgram::NotCalled, None),
+        Err(error) => (LsmProgram::Refused(error), None),
     }
 }
 
@@ -194,22 +203,35 @@ fn is_filesystem(path: &Path, magic: u64) -> bool {
 }
 
 /// The initial namespaces have fixed inode numbers (`include/linux/proc_ns.h`), except for the mount
-/// namespace: that one is compared with the one of process 1.
+/// namespace: that one is compared with the one of process 1, as far as we may look at it.
 fn foreign_namespaces() -> Vec<&'static str> {
-    let number = |path: &str| rustix::fs::stat(path).ok().map(|stat| stat.st_ino);
+    let ours = |name: &str| namespace("self", name);
     let mut foreign = Vec::new();
     let initial = [("user", 0xEFFF_FFFD), ("pid", 0xEFFF_FFFC), ("cgroup", 0xEFFF_FFFB)];
     for (name, initial) in initial {
-        if number(&format!("/proc/self/ns/{name}")).is_some_and(|ours| ours != initial) {
+        if ours(name).is_some_and(|ours| ours != initial) {
             foreign.push(name);
         }
     }
-    let first = number("/proc/1/ns/mnt");
-    if first.is_some() && first != number("/proc/self/ns/mnt") {
+    let first = namespace("1", "mnt");
+    if first.is_some() && first != ours("mnt") {
         foreign.push("mnt");
     }
     foreign
 }
+
+/// The number of a process's namespace; `None` if it is gone or may not be looked at.
+///
+/// Where we may not look, 5.10 answers with the link itself, which is in procfs, and later kernels with EACCES.
+pub fn namespace(process: &str, name: &str) -> Option<u64> {
+    let path = Path::new("/proc").join(process).join("ns").join(name);
+    let filesystem = rustix::fs::statfs(&path).ok()?;
+    let stat = rustix::fs::stat(&path).ok()?;
+    (filesystem.f_type.cast_unsigned() == NSFS_MAGIC).then_some(stat.st_ino)
+}
+
+/// `NSFS_MAGIC` of `<linux/magic.h>`.
+const NSFS_MAGIC: u64 = 0x6e73_6673;
 
 /// `CGROUP2_SUPER_MAGIC` of `<linux/magic.h>`.
 const CGROUP2_MAGIC: u64 = 0x6367_7270;

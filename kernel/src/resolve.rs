@@ -60,6 +60,13 @@ impl Resolver {
         Ok(Self { _link: link, _object: object, asking })
     }
 
+    /// From now on for another thread; see [`Resolver::of_thread`].
+    #[must_use]
+    pub fn now_of_thread(self, thread: u32) -> Self {
+        self.asking.thread().store(thread, Ordering::SeqCst);
+        self
+    }
+
     /// Forgets the last answer: to be called before each question.
     pub fn forget(&self) {
         self.asking.calls().store(0, Ordering::SeqCst);

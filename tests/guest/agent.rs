@@ -1,9 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The agent: what it may do, what it tells the service manager and the journal, and what can be measured.
 
-use std::{fs, os::unix::net::UnixDatagram, process::Stdio};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    os::unix::net::UnixDatagram,
+    process::Stdio,
+};
 
-use aegis_tests::{Case, Rule, aegisbpf, agent::Agent, config::Written, program::Answer};
+use aegis_tests::{
+    Case, Rule, aegisbpf,
+    agent::Agent,
+    config::Written,
+    program::{Answer, command},
+};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -42,6 +53,29 @@ fn an_agent_has_the_capabilities_that_it_needs_and_no_other() {
     assert_eq!(health["unbound"], serde_json::json!([]), "{health}");
     assert!(!health["warnings"].to_string().contains("Permission"), "{health}");
     agent.ends();
+}
+
+/// Ready is what others wait for: it comes once the node is proved, and not before.
+#[test]
+fn a_service_manager_hears_ready_only_of_a_node_that_is_proved() {
+    let case = Case::new();
+    aegisbpf(&["detach", "--reason", "nothing is loaded", "--purge"]).yes();
+    let socket = UnixDatagram::bind("/tmp/notify").unwrap();
+    let mut child = command(&["run"])
+        .env("NOTIFY_SOCKET", "/tmp/notify")
+        .env("WATCHDOG_USEC", "5000000")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let heard = hear(&socket, "WATCHDOG=1");
+    assert!(heard.contains("STATUS=NOT_LOADED"), "{heard}");
+    assert!(!heard.contains("READY=1"), "ready, and nothing is enforced: {heard}");
+    case.enforce(Rule::deny("r").file(case.file("secret")));
+    let heard = hear(&socket, "READY=1");
+    assert!(heard.contains("STATUS=ENFORCE"), "{heard}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::remove_file("/tmp/notify").unwrap();
 }
 
 #[test]
@@ -87,6 +121,27 @@ fn a_signal_makes_the_agent_read_its_configuration_again() {
     }
     let text = fs::read_to_string("/tmp/agent.prom").unwrap();
     assert!(text.ends_with("# EOF\n"), "{text}");
+    agent.ends();
+}
+
+#[test]
+fn a_listener_hands_out_the_metrics() {
+    let case = Case::new();
+    case.enforce(Rule::deny("r").file(case.file("secret")));
+    let _written = Written::new("[metrics]\nlisten = \"127.0.0.1:9464\"\n");
+    let mut agent = Agent::start(&[]);
+    agent.says("ENFORCE");
+    let mut answer = String::new();
+    while !answer.contains("aegisbpf_generation") {
+        answer.clear();
+        let Ok(mut connection) = TcpStream::connect("127.0.0.1:9464") else { continue };
+        connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        connection.read_to_string(&mut answer).unwrap();
+    }
+    assert!(
+        answer.contains("aegisbpf_runtime_state{aegisbpf_runtime_state=\"ENFORCE\"} 1\n"),
+        "{answer}"
+    );
     agent.ends();
 }
 
@@ -139,7 +194,7 @@ mod denial {
     use super::*;
     use aegis_tests::operation::*;
 
-    /// PEERS: metrics of maps that nobody counts in are always 0.
+    /// Metrics of maps that nobody counts in are always 0.
     #[test]
     fn metrics_count_what_is_denied() {
         let case = Case::new();

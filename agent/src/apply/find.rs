@@ -35,7 +35,7 @@ pub(super) struct Filled {
 
 impl Attempt<'_> {
     pub(super) fn host(&self) -> anyhow::Result<ThisHost> {
-        ThisHost::new(self.context.patience_to_apply())
+        ThisHost::with(self.resolver.take(), self.context.patience_to_apply())
     }
 
     /// Looks at every object.
