@@ -127,16 +127,24 @@ impl Bound {
         objects
     }
 
-    /// Objects on which a rule is worth less, a line each.
+    /// Objects on which a rule is worth less: the first of them a line each, and how many more there are.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let pending = self.pending.iter().map(|pending| {
+        let mut lines = Vec::new();
+        first(&mut lines, "pending", &self.pending, |pending| {
             format!("{} is pending: {} is not there yet", pending.object, pending.missing)
         });
-        let weaker = self
-            .weaker
-            .iter()
-            .map(|weaker| format!("{} is weaker: {}", weaker.object, weaker.reasons.join("; ")));
-        pending.chain(weaker).collect()
+        first(&mut lines, "weaker", &self.weaker, |weaker| {
+            format!("{} is weaker: {}", weaker.object, weaker.reasons.join("; "))
+        });
+        lines
+    }
+}
+
+fn first<T>(lines: &mut Vec<String>, what: &str, all: &[T], line: impl Fn(&T) -> String) {
+    lines.extend(all.iter().take(SHOWN).map(line));
+    if let Some(more) = all.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        lines
+            .push(format!("{more} more objects are {what}: see `aegisbpf apply --dry-run --json`"));
     }
 }
 
