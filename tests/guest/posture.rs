@@ -25,7 +25,7 @@ fn a_node_enforces_only_after_a_proof_and_says_which() {
     assert_eq!(health["healthy"], true, "{health}");
 }
 
-/// PEERS: health that loads programs, or answers what it does not know.
+/// Not a health that loads programs, or answers what it does not know.
 #[test]
 fn health_loads_nothing_changes_nothing_and_believes_no_old_proof() {
     let case = Case::new();
@@ -89,7 +89,7 @@ fn every_transition_is_on_record() {
     assert_eq!(lines[1]["from"]["runtime_state"], "ENFORCE", "{text}");
 }
 
-/// PEERS: a capability report that is written once and never again.
+/// Not a report that is written once and never again.
 #[test]
 fn the_report_of_capabilities_is_renewed() {
     let case = Case::new();
@@ -113,29 +113,31 @@ fn the_report_of_capabilities_is_renewed() {
 #[test]
 fn what_is_tampered_with_is_found_by_the_agent() {
     let case = Case::new();
-    for (what, code) in [
-        ("link_file_open", "HOOK_MISSING"),
-        ("events", "PINS_UNREADABLE"),
-        ("objects", "PINS_UNREADABLE"),
-        ("replaced", "PINS_CHANGED"),
+    case.enforce(Rule::deny("r").file(case.file("secret")));
+    for (what, code, replaced) in [
+        ("link_file_open", "HOOK_MISSING", false),
+        ("events", "PINS_UNREADABLE", false),
+        ("objects", "PINS_UNREADABLE", false),
+        ("names", "PINS_CHANGED", true),
     ] {
-        case.enforce(Rule::deny("r").file(case.file(format!("secret-{what}"))));
         let mut agent = Agent::start(&[]);
         agent.says("ENFORCE");
-        if what == "replaced" {
+        let pin = format!("/sys/fs/bpf/aegisbpf/{what}");
+        std::fs::rename(&pin, "/sys/fs/bpf/elsewhere").unwrap();
+        if replaced {
             // Another map under the name of one of ours.
-            std::fs::remove_file("/sys/fs/bpf/aegisbpf/names").unwrap();
-            std::fs::hard_link("/sys/fs/bpf/aegisbpf/objects", "/sys/fs/bpf/aegisbpf/names")
-                .unwrap();
-        } else {
-            std::fs::remove_file(format!("/sys/fs/bpf/aegisbpf/{what}")).unwrap();
+            std::fs::hard_link("/sys/fs/bpf/aegisbpf/objects", &pin).unwrap();
         }
         let said = agent.says("DEGRADED");
         assert_eq!(said["reason_code"], code, "{what}: {said}");
         agent.ends();
         let health = aegisbpf(&["health"]);
         assert_ne!(health.status, 0, "{what}: {}", health.json);
-        aegisbpf(&["detach", "--reason", "what is left is of no use"]).yes();
+        if replaced {
+            std::fs::remove_file(&pin).unwrap();
+        }
+        std::fs::rename("/sys/fs/bpf/elsewhere", &pin).unwrap();
+        aegisbpf(&["prove"]).yes();
     }
 }
 
