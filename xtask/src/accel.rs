@@ -60,7 +60,11 @@ impl Accel {
             // In turn, in one thread: with a thread for each processor, about one guest in sixty ran a breakpoint that the
             // other processor had already patched away again (kernels patch themselves whenever a program is attached),
             // and died of it with "Oops: int3". Two guests at once use two processors of this machine all the same.
-            Self::Emulated => &["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2"],
+            //
+            // Without what makes the kernel copy and clear byte by byte, which is one step for hardware and not here.
+            Self::Emulated => {
+                &["-accel", "tcg,thread=single", "-cpu", "max,-erms,-fsrm,-smap", "-smp", "2"]
+            }
             Self::Counted => &[
                 "-accel",
                 "tcg,thread=single",

@@ -31,6 +31,9 @@ const FEWEST: usize = 4;
 /// For everything in one guest, its boot included: some 190 tests of two to three seconds.
 const BUDGET: Duration = Duration::from_secs(1200);
 
+/// How many of the slowest tests are named.
+const SLOWEST: usize = 5;
+
 /// What tests of chance are told by whoever starts them: where to begin, and what to tell again.
 const TOLD: [&str; 2] = ["AEGIS_SEED", "AEGIS_STORY"];
 
@@ -214,9 +217,10 @@ fn report_tests(tests: &[Test], seconds: f32) -> Counts {
     let failed: Vec<&Test> = tests.iter().filter(|test| !test.passed).collect();
     let passed = tests.len() - failed.len();
     answer(format_args!("  {passed} passed, {} failed, {seconds:.0} s", failed.len()));
-    if let Some(slowest) = tests.iter().max_by(|left, right| left.seconds.total_cmp(&right.seconds))
-    {
-        answer(format_args!("  slowest: {} ({:.1} s)", slowest.name, slowest.seconds));
+    let mut slowest: Vec<&Test> = tests.iter().collect();
+    slowest.sort_by(|left, right| right.seconds.total_cmp(&left.seconds));
+    for test in slowest.iter().take(SLOWEST) {
+        answer(format_args!("  slowest: {} ({:.1} s)", test.name, test.seconds));
     }
     for test in &failed {
         answer(format_args!("  FAILED {} ({:.1} s)", test.name, test.seconds));
