@@ -58,6 +58,11 @@ enum {
 	S_IFREG = 0100000,
 };
 
+/* <linux/mount.h>; the last is unbindable, private, slave and shared. */
+#define MS_REMOUNT (1UL << 5)
+#define MS_BIND (1UL << 12)
+#define MS_PROPAGATION (0xfUL << 17)
+
 /* In s_flags: nobody mounted it but the kernel itself (pipes, sockets, memfd). */
 #define SB_KERNMOUNT (1UL << 22)
 #define SB_NOUSER (1UL << 31)

@@ -37,10 +37,21 @@ static __always_inline int note_mount(u64 place, int ret)
 	return 0;
 }
 
+/*
+ * Whether something is mounted, and not only told how to be: each unshare of a mount namespace
+ * makes all mounts private. The order is that of path_mount().
+ */
+static __always_inline bool brings_something(u64 flags)
+{
+	return !(flags & MS_REMOUNT) && (flags & MS_BIND || !(flags & MS_PROPAGATION));
+}
+
 SEC("lsm/sb_mount")
 int BPF_PROG(aegis_sb_mount, const char *device, const struct path *path, const char *type,
 	     unsigned long flags, void *data, int ret)
 {
+	if (!brings_something(flags))
+		return ret;
 	return note_mount(number_of(path->dentry), ret);
 }
 

@@ -1,6 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What is mounted where, by whom and when: a rule holds for the thing and its name, not for a mount.
 
+use std::process::Command;
+
+use aegis_tests::{Case, Rule, aegisbpf, machine::Mounted};
+
+/// Who makes a mount namespace, as every container and many services do, tells the mounts in it to be private.
+#[test]
+fn a_mount_namespace_that_is_made_moves_nothing_and_a_mount_does() {
+    let case = Case::new();
+    let secret = case.file("here/secret");
+    case.enforce(Rule::deny("r").file(&secret));
+    let made = Command::new("/bin/busybox")
+        .args(["unshare", "-m", "/bin/busybox", "true"])
+        .status()
+        .unwrap();
+    assert!(made.success(), "{made}");
+    let status = aegisbpf(&["status"]).yes();
+    assert_eq!(status["reason_code"], "PROVEN", "{status}");
+    let mounted = Mounted::tmpfs(&case.path("here"));
+    let status = aegisbpf(&["status"]).yes();
+    assert_eq!(status["reason_code"], "OBJECTS_MOVED", "{status}");
+    drop(mounted);
+}
+
 mod denial {
     use std::fs;
 
