@@ -75,18 +75,15 @@ impl ThisHost {
             .context("failed to start the process that looks at paths")?;
         let ends = child.stdin.take().zip(child.stdout.take());
         let (questions, replies) = ends.context("failed to talk to what looks at paths")?;
-        let resolver = match attached {
-            Some(resolver) => Ok(resolver.now_of_thread(child.id())),
-            None => Resolver::of_thread(child.id()),
-        };
-        let resolver = match resolver {
+        let resolver = match attached.map_or_else(Resolver::new, Ok) {
             Ok(resolver) => resolver,
             Err(error) => {
                 end(child);
                 return Err(error).context("failed to attach the resolver");
             }
         };
-        Ok(Self {
+        let thread = child.id();
+        let mut host = Self {
             resolver,
             child: Some(child),
             questions,
@@ -95,7 +92,20 @@ impl ThisHost {
             patience,
             deadline: Instant::now() + patience,
             hung: None,
-        })
+        };
+        host.begin(thread).map_err(|error| anyhow::anyhow!(error))?;
+        Ok(host)
+    }
+
+    /// What a process that begins asks the kernel for is no answer to a question of ours.
+    fn begin(&mut self, thread: u32) -> Result<(), Failed> {
+        self.ask(&Question::Ready)?;
+        match self.reply(b"/")? {
+            Reply::Ready => {}
+            _ => return Err(OUT_OF_STEP.into()),
+        }
+        self.resolver.listen_to(thread);
+        Ok(())
     }
 
     /// About what there was no answer, if so.
@@ -159,7 +169,7 @@ impl ThisHost {
             Reply::Link(target) => Ok(Found::Link(target)),
             Reply::There => Ok(Found::There(component(&self.resolver.answer()?))),
             Reply::Failed(number) => Err(Errno::from_raw_os_error(number).into()),
-            Reply::Linked(_) | Reply::NoMore => Err(OUT_OF_STEP.into()),
+            Reply::Ready | Reply::Linked(_) | Reply::NoMore => Err(OUT_OF_STEP.into()),
         }
     }
 
@@ -171,7 +181,9 @@ impl ThisHost {
                 Reply::Linked(path) => paths.push(path),
                 Reply::NoMore => return Ok(paths),
                 Reply::Failed(number) => return Err(Errno::from_raw_os_error(number).into()),
-                Reply::Absent | Reply::There | Reply::Link(_) => return Err(OUT_OF_STEP.into()),
+                Reply::Ready | Reply::Absent | Reply::There | Reply::Link(_) => {
+                    return Err(OUT_OF_STEP.into());
+                }
             }
         }
     }

@@ -27,6 +27,8 @@ use crate::{output::Answer, scan};
 /// What is asked.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) enum Question {
+    /// Whether it is there, and has asked the kernel for everything that it needs for itself.
+    Ready,
     /// What stands at this absolute path, a symbolic link itself and not what it leads to.
     Look(Vec<u8>),
     /// What beneath this directory has several links.
@@ -36,6 +38,7 @@ pub(crate) enum Question {
 /// What is answered. What an inode is the kernel tells whoever asked, not this process.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) enum Reply {
+    Ready,
     Absent,
     There,
     Link(Vec<u8>),
@@ -55,6 +58,7 @@ pub(crate) fn serve() -> anyhow::Result<Answer> {
         let line = line.context("failed to read a question")?;
         let question = serde_json::from_str(&line).context("failed to understand a question")?;
         let reply = match question {
+            Question::Ready => Ok(Reply::Ready),
             Question::Look(path) => looker.look(&path),
             Question::Linked(path) => {
                 let mut tell = |path: Vec<u8>| say(&mut replies, &Reply::Linked(path));

@@ -27,16 +27,6 @@ impl Resolver {
     /// # Errors
     /// If the kernel refuses. That its hooks are never called shows with the first question.
     pub fn new() -> Result<Self, Error> {
-        let me = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
-        Self::of_thread(me)
-    }
-
-    /// The same for another thread, by its number in the initial pid namespace. It needs nothing of
-    /// ours: the answer comes to whoever holds this.
-    ///
-    /// # Errors
-    /// See [`Resolver::new`].
-    pub fn of_thread(thread: u32) -> Result<Self, Error> {
         let object = load("resolve", RESOLVE, |_| Ok(()))?;
         let section = ".bss.asking";
         let map =
@@ -46,7 +36,8 @@ impl Resolver {
         let map =
             MapHandle::try_from(&map).map_err(|source| Error::map("hold", section, source))?;
         let asking = Asking::of(&map)?;
-        asking.thread().store(thread, Ordering::SeqCst);
+        let me = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+        asking.thread().store(me, Ordering::SeqCst);
         let hook = "inode_getattr";
         let link = object
             .progs_mut()
@@ -60,11 +51,11 @@ impl Resolver {
         Ok(Self { _link: link, _object: object, asking })
     }
 
-    /// From now on for another thread; see [`Resolver::of_thread`].
-    #[must_use]
-    pub fn now_of_thread(self, thread: u32) -> Self {
+    /// Listens to another thread from now on, by its number in the initial pid namespace. It needs nothing
+    /// of ours: the answer comes to whoever holds this. The first that it asks for is the answer, so it
+    /// must ask for nothing of its own.
+    pub fn listen_to(&self, thread: u32) {
         self.asking.thread().store(thread, Ordering::SeqCst);
-        self
     }
 
     /// Forgets the last answer: to be called before each question.
