@@ -24,6 +24,7 @@ mod hooks;
 mod layers;
 mod life;
 mod links;
+mod matrix;
 mod model;
 mod mounts;
 mod moves;

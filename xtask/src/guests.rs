@@ -22,6 +22,9 @@ const WITHOUT_BPF_LSM: &str = "boot_without_bpf_lsm";
 const LOCKED_DOWN: &str = "boot_lockdown";
 /// Modules with a boot of their own.
 const OWN_BOOTS: &str = "boot_without_bpf_lsm boot_lockdown";
+/// Modules that ask how commands, files and keys are dealt with, which is the same on all kernels but for what the oldest
+/// lacks and the newest has: in the ordinary run they run on these two.
+const OF_USER_SPACE: &str = "agent config documents matrix posture provenance trust";
 /// Tests of this module show denials: with nothing enforcing, each of them must fail.
 const DENIAL: &str = "denial";
 /// One processor's worth of emulation each: two finish in three quarters of the time that one after the other takes.
@@ -42,6 +45,8 @@ const TOLD: [&str; 2] = ["AEGIS_SEED", "AEGIS_STORY"];
 enum Boot {
     /// All tests but those with a boot of their own.
     Ordinary,
+    /// The same without those of user space.
+    OfTheKernel,
     /// The kernel's own `lsm=`, without `bpf` in it.
     WithoutBpfLsm,
     /// Programs may not read the kernel's memory.
@@ -74,8 +79,16 @@ pub(crate) fn run(
             disk.image(kernel)?;
         }
     }
+    // What takes longest begins first.
+    let ends = [kernels.first(), kernels.last()].map(|end| end.map(|end| &end.series.name));
+    let is_between = |kernel: &&Kernel| !ends.contains(&Some(&kernel.series.name));
+    let (between, mut all): (Vec<&Kernel>, Vec<&Kernel>) = kernels
+        .iter()
+        .partition(|kernel| !full && series.is_empty() && filter.is_empty() && is_between(kernel));
+    all.reverse();
     let mut boots: Vec<(&Kernel, Boot)> =
-        kernels.iter().map(|kernel| (kernel, Boot::Ordinary)).collect();
+        all.into_iter().map(|kernel| (kernel, Boot::Ordinary)).collect();
+    boots.extend(between.into_iter().map(|kernel| (kernel, Boot::OfTheKernel)));
     for (name, boot) in MORE_BOOTS {
         boots.extend(
             kernels.iter().filter(|kernel| kernel.series.name == name).map(|kernel| (kernel, boot)),
@@ -127,6 +140,9 @@ impl Boot {
     fn title(self, kernel: &Kernel) -> String {
         match self {
             Self::Ordinary => format!("kernel {}", kernel.label()),
+            Self::OfTheKernel => {
+                format!("kernel {}, without {OF_USER_SPACE}", kernel.label())
+            }
             Self::WithoutBpfLsm => {
                 format!("kernel {}, its own lsm=, which lacks bpf", kernel.label())
             }
@@ -145,10 +161,11 @@ impl Boot {
         full: bool,
     ) -> Guest<'a> {
         let (only, except) = match self {
-            Self::Ordinary => ("", OWN_BOOTS),
-            Self::LockedDown => (LOCKED_DOWN, ""),
-            Self::WithoutBpfLsm => (WITHOUT_BPF_LSM, ""),
-            Self::Null => (DENIAL, ""),
+            Self::Ordinary => ("", OWN_BOOTS.to_owned()),
+            Self::OfTheKernel => ("", format!("{OWN_BOOTS} {OF_USER_SPACE}")),
+            Self::LockedDown => (LOCKED_DOWN, String::new()),
+            Self::WithoutBpfLsm => (WITHOUT_BPF_LSM, String::new()),
+            Self::Null => (DENIAL, String::new()),
         };
         let mut guest = Guest::new(kernel, accel)
             .timeout(if full { BUDGET * 3 } else { BUDGET })
@@ -159,7 +176,7 @@ impl Boot {
             .environment("AEGIS_BIN", "/usr/bin/aegisbpf")
             .environment("AEGIS_KERNEL", &kernel.label())
             .environment("AEGIS_ONLY", only)
-            .environment("AEGIS_EXCEPT", except)
+            .environment("AEGIS_EXCEPT", &except)
             .environment("AEGIS_FILTER", filter);
         if self == Self::WithoutBpfLsm {
             guest = guest.own_lsm_default();

@@ -17,17 +17,21 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Answer> {
     let view = view::glance(context)?;
     let meaning = view.reason.meaning();
     let exit = if view.facts.root { 0 } else { meaning.health };
-    Ok(Answer { text: text(&view)?, json: json(&view)?, exit })
+    Ok(Answer { text: text(&view), json: json(&view), exit })
 }
 
 /// The same for a program; `health` answers with it as well.
-pub(super) fn json(view: &View) -> anyhow::Result<Value> {
+pub(super) fn json(view: &View) -> Value {
     let meaning = view.reason.meaning();
     let generation = view.active.as_ref().map(|active| &active.generation);
     let texts = view.active.as_ref().and_then(|active| active.texts.as_ref());
     let coverage = view.proof.as_ref().map(|proof| &proof.coverage);
     let hook = |(hook, error): &(&str, Option<String>)| json!({ "hook": hook, "attached": error.is_none(), "error": error });
-    Ok(json!({
+    let (counters, uncounted) = match counters(view) {
+        Ok(counters) => (counters, None),
+        Err(error) => (Value::Null, Some(format!("{error:#}"))),
+    };
+    json!({
         "runtime_state": meaning.state,
         "reason_code": meaning.code,
         "reason": meaning.reason,
@@ -43,11 +47,11 @@ pub(super) fn json(view: &View) -> anyhow::Result<Value> {
         "moved": coverage.and_then(|found| found.moved.as_ref()),
         "unbound": coverage.map_or(&[][..], |found| &found.unbound),
         "trust": view.trust.as_ref().map(crate::trust::Summary::json),
-        "warnings": view.warnings,
+        "warnings": view.warnings.iter().chain(&uncounted).collect::<Vec<_>>(),
         "proof": view.proof,
         "proof_age_seconds": view.proof.as_ref().map(Proof::age),
         "gate_fallback": view.fallback,
-        "counters": counters(view)?,
+        "counters": counters,
         "perf": view.perf.as_ref().map(|perf| json!({
             "objectives_met": perf.met(), "age_seconds": perf.age(), "measured_on": perf.measured_on,
             "unit": perf.unit, "operations": perf.operations,
@@ -56,10 +60,10 @@ pub(super) fn json(view: &View) -> anyhow::Result<Value> {
         "enforce_blockers": view.blockers,
         "kernel": view.facts.kernel,
         "lsm": view.facts.lsm,
-    }))
+    })
 }
 
-pub(super) fn text(view: &View) -> anyhow::Result<String> {
+pub(super) fn text(view: &View) -> String {
     let meaning = view.reason.meaning();
     let mut lines =
         vec![format!("{} ({}): {}", meaning.state.name(), meaning.code, meaning.reason)];
@@ -119,13 +123,15 @@ pub(super) fn text(view: &View) -> anyhow::Result<String> {
     lines.extend(view.perf.iter().map(|perf| format!("  perf      {}", perf.told())));
     some(&mut lines, "warning", &view.warnings, String::clone);
     if view.active.is_some() {
-        let counters = counters(view)?;
-        lines.push(format!(
-            "  counters  denied {}, would deny {}, reported {}, events dropped {}",
-            counters["deny"], counters["would_deny"], counters["audit"], counters["drops"]
-        ));
+        lines.push(match counters(view) {
+            Ok(counters) => format!(
+                "  counters  denied {}, would deny {}, reported {}, events dropped {}",
+                counters["deny"], counters["would_deny"], counters["audit"], counters["drops"]
+            ),
+            Err(error) => format!("  counters  {error:#}"),
+        });
     }
-    Ok(lines.join("\n"))
+    lines.join("\n")
 }
 
 /// Sums over all rules, the denials of the proof left out.
