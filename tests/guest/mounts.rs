@@ -18,7 +18,7 @@ fn a_mount_namespace_that_is_made_moves_nothing_and_a_mount_does() {
     assert!(made.success(), "{made}");
     let status = aegisbpf(&["status"]).yes();
     assert_eq!(status["reason_code"], "PROVEN", "{status}");
-    let mounted = Mounted::tmpfs(&case.path("here"));
+    let mounted = Mounted::tmpfs(case.path("here"));
     let status = aegisbpf(&["status"]).yes();
     assert_eq!(status["reason_code"], "OBJECTS_MOVED", "{status}");
     drop(mounted);
