@@ -151,6 +151,7 @@ mod denial {
         case.denied(&mut inside, "r", &read(&secret));
         let agent = Agent::start(&["--detach-on-exit"]);
         case.denied(&mut inside, "r", &read(&secret));
+        case.events_are_taken();
         case.settle();
         agent.ends();
         case.allowed(&mut inside, &read(&secret));

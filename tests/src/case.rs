@@ -258,6 +258,14 @@ impl Case {
         events
     }
 
+    /// Waits until an agent has taken as many events as there must be: it is woken for them, and takes its time.
+    pub fn events_are_taken(&self) {
+        let expected = self.state.borrow().expected.len();
+        while self.events().len() < expected {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
     /// For a test that has held what came against what it tried by itself.
     pub fn forget(&self) {
         let mut state = self.state.borrow_mut();
