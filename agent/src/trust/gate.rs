@@ -21,6 +21,8 @@ pub(crate) struct Gate {
     store: TrustStore,
     installed: Installed,
     floors: Floors,
+    /// As the file has them.
+    on_disk: Floors,
     /// Files of bundles that nobody accepted before.
     kept: Vec<PathBuf>,
 }
@@ -30,9 +32,10 @@ impl Gate {
     pub(crate) fn open(context: &Context, active: Option<[u8; 32]>) -> anyhow::Result<Self> {
         let store = TrustStore::new(context);
         let installed = store.installed()?;
-        let mut floors = store.floors()?;
+        let on_disk = store.floors()?;
+        let mut floors = on_disk.clone();
         floors.settle(active.map(Digest::from_bytes));
-        Ok(Self { store, installed, floors, kept: Vec::new() })
+        Ok(Self { store, installed, floors, on_disk, kept: Vec::new() })
     }
 
     /// Whether a candidate may be applied here and now.
@@ -74,16 +77,15 @@ impl Gate {
         }
         if signed().next().is_some() {
             self.floors.begin(signed().map(super::SignedPolicy::bundle), Digest::from_bytes(set));
-            self.store.save(&self.floors)?;
         }
-        Ok(())
+        // What was found to be accepted must not depend on which set is in force from now on.
+        self.save()
     }
 
     /// They are in force.
     pub(crate) fn accept(&mut self) -> anyhow::Result<()> {
-        let before = self.floors.clone();
         self.floors.accept();
-        if self.floors == before { Ok(()) } else { self.store.save(&self.floors) }
+        self.save()
     }
 
     /// They are not.
@@ -91,8 +93,64 @@ impl Gate {
         for file in self.kept.drain(..) {
             files::remove(&file).with_context(|| format!("failed to remove {}", file.display()))?;
         }
-        let before = self.floors.clone();
         self.floors.cancel();
-        if self.floors == before { Ok(()) } else { self.store.save(&self.floors) }
+        self.save()
+    }
+
+    fn save(&mut self) -> anyhow::Result<()> {
+        if self.floors != self.on_disk {
+            self.store.save(&self.floors)?;
+            self.on_disk = self.floors.clone();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::tests::Scratch;
+
+    const NOTED: [u8; 32] = [7; 32];
+
+    /// Somebody noted that version 5 is about to be in force within the set `NOTED`, and was killed.
+    fn killed() -> (Scratch, TrustStore) {
+        let scratch = Scratch::new();
+        let store = TrustStore::at(&scratch.0);
+        let hex = |byte: u8| Digest::from_bytes([byte; 32]).to_string();
+        let text = serde_json::json!({
+            "schema": 1, "floors": {}, "notBefore": "1970-01-01T00:00:00Z", "resetBy": 0,
+            "pending": {
+                "set": hex(7), "notBefore": "1970-01-01T00:00:00Z",
+                "floors": { "p": { "version": 5, "policy": hex(1), "payload": hex(2) } },
+            },
+        })
+        .to_string();
+        store.save(&Floors::read(text.as_bytes()).unwrap()).unwrap();
+        (scratch, store)
+    }
+
+    fn gate(store: &TrustStore, active: [u8; 32]) -> Gate {
+        let on_disk = store.floors().unwrap();
+        let mut floors = on_disk.clone();
+        floors.settle(Some(Digest::from_bytes(active)));
+        Gate { store: store.clone(), installed: Installed::None, floors, on_disk, kept: Vec::new() }
+    }
+
+    #[test]
+    fn what_a_killed_apply_put_in_force_stays_accepted_when_others_follow() {
+        let (_scratch, store) = killed();
+        // The set is in force; then one is put there that has nothing signed in it.
+        let mut next = gate(&store, NOTED);
+        next.begin(&[], [8; 32]).unwrap();
+        next.accept().unwrap();
+        let later = gate(&store, [8; 32]);
+        assert_eq!(later.floors.floor("p").map(|floor| floor.version), Some(5));
+    }
+
+    #[test]
+    fn what_it_did_not_put_in_force_is_forgotten() {
+        let (_scratch, store) = killed();
+        assert_eq!(gate(&store, [8; 32]).floors.floor("p"), None);
     }
 }
