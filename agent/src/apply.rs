@@ -8,16 +8,18 @@
 mod again;
 mod find;
 mod record;
+mod wanted;
 
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
     path::{Path, PathBuf},
     rc::Rc,
+    time::Duration,
 };
 
 use aegis_kernel::{Generation, Kernel, Resolver, Slot, Slots};
-use aegis_policy::{LowerError, Lowered, Mode, Places, Policy, Ruleset, lower_with};
+use aegis_policy::{LowerError, Lowered, Mode, Places, Ruleset, lower_with};
 use anyhow::Context as _;
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -25,12 +27,14 @@ use crate::{
     bindings::{self, Bindings},
     capabilities::Capabilities,
     cgroups::{Cgroups, Own},
+    confirmation,
     context::Context,
     decoder::compile_set,
     event_log::EventLog,
     failure::Refusal,
     files,
     gate::Fallback,
+    history::History,
     host::ThisHost,
     installed,
     lock::Lock,
@@ -40,9 +44,10 @@ use crate::{
     provenance::Begun,
     report::{Bound, Report, workloads},
     requirements::Blocker,
-    state::{State, StoredSet},
+    starts,
+    state::{SETS_KEPT, State, StoredSet},
     steps::Steps,
-    time,
+    switched_off, time,
     trust::{Candidate, Gate},
 };
 
@@ -58,6 +63,10 @@ pub(crate) enum Wish {
     Put(Vec<Candidate>, Mode),
     /// This one leaves it.
     Remove(String),
+    /// This one is as in a set that this node has accepted before.
+    Back(String, Box<StoredSet>),
+    /// This set, which this node has accepted before, takes its place.
+    Whole(Box<StoredSet>),
     /// It is bound anew, for this reason.
     Anew(String),
 }
@@ -74,11 +83,33 @@ pub(crate) struct Request<'a> {
     pub(crate) link_scan: bool,
     /// Whether it may deny what is needed to log in and undo it.
     pub(crate) allow_lockout: bool,
+    /// How long the kernel waits for a confirmation before it goes back by itself.
+    pub(crate) confirm_within: Option<Duration>,
+    /// Whether the next boot begins with what comes of this, once it is confirmed.
+    pub(crate) confirms: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Of what was accepted before: it locks nobody out who was not.
+    pub(crate) const fn new(command: &'static str, wish: Wish, reason: Option<&'a str>) -> Self {
+        Self {
+            command,
+            wish,
+            reason,
+            strict: false,
+            dry_run: false,
+            link_scan: true,
+            allow_lockout: true,
+            confirm_within: None,
+            confirms: true,
+        }
+    }
 }
 
 /// Puts a changed set of policies in force.
 pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<Report> {
     let mut steps = Steps::begin("look");
+    switched_off::refuse()?;
     let mut found = Capabilities::tried(context);
     let mount = able(&found)?;
     let mut undo = Undo::new(context);
@@ -108,6 +139,7 @@ pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<
         resolver: Cell::new(found.facts.resolver.take()),
         refilled: None,
         anew: None,
+        settled: None,
         _lock: lock,
     };
     let done = attempt.run(&mut steps, &mut undo);
@@ -166,6 +198,8 @@ struct Attempt<'a> {
     /// Why the same set is put in force again, and in the place of which slot.
     refilled: Option<String>,
     anew: Option<Slot>,
+    /// What to say of the end of an earlier confirmation.
+    settled: Option<String>,
     _lock: Lock,
 }
 
@@ -173,6 +207,10 @@ impl Attempt<'_> {
     fn run(&mut self, steps: &mut Steps, undo: &mut Undo) -> anyhow::Result<Report> {
         let kernel = Kernel::open(&self.context.pins).context("failed to open what is pinned")?;
         check_hooks(kernel.as_ref())?;
+        if let Some(kernel) = &kernel {
+            self.settled = confirmation::settle(self.context, kernel)?;
+            self.check_confirmation(kernel)?;
+        }
         let active = active(kernel.as_ref())?;
         let now = match &active {
             Some((_, generation)) => self.state.load(&generation.set_digest)?,
@@ -197,7 +235,10 @@ impl Attempt<'_> {
             None => {
                 undo.detach = true;
                 installed::forget(self.context)?;
-                Kernel::install(&self.context.pins).context("failed to attach the programs")?
+                let kernel =
+                    Kernel::install(&self.context.pins).context("failed to attach the programs")?;
+                kernel.number_from(self.last_number());
+                kernel
             }
         };
         if !self.request.dry_run {
@@ -240,48 +281,8 @@ impl Attempt<'_> {
     fn candidates(&self) -> &[Candidate] {
         match &self.request.wish {
             Wish::Put(candidates, _) => candidates,
-            Wish::Remove(_) | Wish::Anew(_) => &[],
+            _ => &[],
         }
-    }
-
-    /// The set that is wished for.
-    fn wanted(&self, now: &StoredSet, gate: &Gate) -> anyhow::Result<StoredSet> {
-        let mut wanted = now.clone();
-        match &self.request.wish {
-            Wish::Anew(_) => {}
-            Wish::Remove(name) => {
-                if now.set.policy(name).is_none() {
-                    return Err(no_such_policy(name, now).into());
-                }
-                wanted.remove(name);
-            }
-            Wish::Put(candidates, mode) => {
-                for candidate in candidates {
-                    let policy = candidate.policy();
-                    gate.admit(candidate)?;
-                    if let Some((present, present_mode)) = now.set.policy(&policy.name) {
-                        if !gate.is_lowered(&policy.name) {
-                            check_version(present, policy)?;
-                        }
-                        self.check_mode(&policy.name, present_mode, *mode)?;
-                    }
-                    wanted.insert(policy.clone(), *mode, candidate.text().to_owned());
-                    wanted.sign(candidate);
-                }
-            }
-        }
-        Ok(wanted)
-    }
-
-    /// To report what was denied is a weakening, which needs a reason.
-    fn check_mode(&self, name: &str, from: Mode, to: Mode) -> anyhow::Result<()> {
-        if (from, to) == (Mode::Enforce, Mode::Audit) && self.request.reason.is_none() {
-            let message = format!("policy {name} is enforced, and mode audit would deny nothing");
-            return Err(Refusal::new("REASON_NEEDED", message)
-                .hint("say why with --reason TEXT, or leave out --mode audit")
-                .into());
-        }
-        Ok(())
     }
 
     /// What a dry run does in the place of all that changes anything.
@@ -309,6 +310,7 @@ impl Attempt<'_> {
             proof: None,
             steps: steps.end().to_vec(),
             refilled: self.refilled.clone(),
+            unconfirmed: None,
             warnings: self.warnings(&around.cgroups),
         })
     }
@@ -347,14 +349,19 @@ impl Attempt<'_> {
         demand(&tried, "before it was put in force")?;
 
         steps.next("log");
-        gate.begin(self.candidates(), wanted.set.digest())?;
-        undo.keep = Some(self.begin(&wanted, &generation)?);
+        if !matches!(self.request.wish, Wish::Anew(_)) {
+            gate.begin(self.candidates(), wanted.set.digest())?;
+        }
+        undo.keep = Some(self.begin(kernel, &wanted, &generation)?);
 
         steps.next("flip");
         undo.flipped_from = Some(match self.anew {
             // What decided before these policies stays previous, and a deadline stays.
             Some(of) => kernel.replace(of, slot).ok_or_else(replaced_meanwhile)?,
-            None => kernel.switch(Some(slot), None),
+            None => {
+                let confirm_by = self.request.confirm_within.map(confirmation::deadline);
+                kernel.switch(Some(slot), confirm_by)
+            }
         });
         kernel
             .wait_for_decisions()
@@ -370,13 +377,22 @@ impl Attempt<'_> {
 
         steps.next("tidy");
         let mut warnings = self.warnings(&cgroups);
+        warnings.extend(self.settled.clone());
         let mut warn = |done: anyhow::Result<()>| {
             warnings.extend(done.err().map(|error| format!("{error:#}")));
         };
-        warn(gate.accept());
+        let unconfirmed = confirmation::Open::of(kernel);
+        if unconfirmed.is_none() {
+            // Whoever confirms, or comes after the deadline, finds what was noted before the flip.
+            warn(gate.accept());
+            if self.request.confirms {
+                warn(self.state.confirm(&generation));
+                warn(starts::settle(self.context));
+            }
+        }
         warn(proof::record(self.context, &proof));
         let bindings = Bindings::new(&generation, Some(exempt), self.request.link_scan, names);
-        warn(bindings::record(self.context, &bindings));
+        warn(bindings::record(self.context, slot, &bindings));
         warn(installed::renew(self.context, kernel));
         warn(Fallback::forget(self.context));
         drop(turn);
@@ -394,8 +410,23 @@ impl Attempt<'_> {
             proof: Some(proof),
             steps: steps.end().to_vec(),
             refilled: self.refilled.clone(),
+            unconfirmed,
             warnings,
         })
+    }
+
+    /// Nothing new is put in force while something waits to be confirmed; it may be bound anew.
+    fn check_confirmation(&self, kernel: &Kernel) -> Result<(), Refusal> {
+        if self.request.dry_run || matches!(self.request.wish, Wish::Anew(_)) {
+            return Ok(());
+        }
+        confirmation::Open::of(kernel).map_or(Ok(()), |open| Err(open.refusal()))
+    }
+
+    /// The number of the last generation before there were pins, as far as it is known: whoever asks for a
+    /// generation by its number means one.
+    fn last_number(&self) -> u64 {
+        History::read(self.context).map_or(0, |history| history.last_number())
     }
 
     /// What is in force already, or takes something away, locks nobody out who was not.
@@ -413,19 +444,14 @@ impl Attempt<'_> {
         cgroups.warning().into_iter().chain(scan).collect()
     }
 
-    /// Frees what neither decides nor decided last, and forgets the texts that nothing names.
+    /// Frees what nothing leads back to, and forgets the texts that nobody goes back to any more.
     fn tidy(&self, kernel: &Kernel) -> anyhow::Result<()> {
-        let kept = [kernel.active(), kernel.previous()];
+        kernel.reclaim().context("failed to empty an old slot")?;
         let mut digests = Vec::new();
         for slot in Slot::all() {
-            let Some(generation) = kernel.generation(slot)? else { continue };
-            if kept.contains(&Some(slot)) {
-                digests.push(generation.set_digest);
-            } else {
-                kernel.empty(slot).context("failed to empty an old slot")?;
-            }
+            digests.extend(kernel.generation(slot)?.map(|generation| generation.set_digest));
         }
-        self.state.keep_only(&digests)
+        self.state.keep_only(&digests, SETS_KEPT)
     }
 }
 
@@ -531,38 +557,6 @@ fn check_hooks(kernel: Option<&Kernel>) -> anyhow::Result<()> {
     Err(Refusal::new("HOOK_MISSING", message).hint(Reason::HookMissing.meaning().fix).into())
 }
 
-fn check_version(present: &Policy, policy: &Policy) -> anyhow::Result<()> {
-    let name = &policy.name;
-    if policy.version < present.version {
-        let message = format!(
-            "policy {name} is in force with version {}, and versions never go down: this is {}",
-            present.version, policy.version
-        );
-        let next = present.version.saturating_add(1);
-        return Err(Refusal::new("VERSION_LOWER", message)
-            .hint(format!("write version = {next} if the older text is what you want"))
-            .into());
-    }
-    if policy.version == present.version && policy.digest != present.digest {
-        let message =
-            format!("policy {name} is in force with version {} and another text", present.version);
-        return Err(Refusal::new("VERSION_REUSED", message)
-            .hint(format!("write version = {}", present.version.saturating_add(1)))
-            .into());
-    }
-    Ok(())
-}
-
-fn no_such_policy(name: &str, now: &StoredSet) -> Refusal {
-    let names: Vec<&str> = now.set.iter().map(|(policy, _)| policy.name.as_str()).collect();
-    let hint = if names.is_empty() {
-        "no policy is in force".to_owned()
-    } else {
-        format!("in force: {}", names.join(", "))
-    };
-    Refusal::new("NO_SUCH_POLICY", format!("no policy {name} is in force")).hint(hint)
-}
-
 fn strict(objects: &Bound) -> Result<(), Refusal> {
     let pending = objects.pending.iter().map(|pending| {
         format!("  {} is pending: {} is not there", pending.object, pending.missing)
@@ -630,29 +624,6 @@ fn reason(set: &StoredSet) -> Reason {
 mod tests {
     use super::*;
     use crate::report::{Pending, Weaker};
-
-    fn policy(version: u32, digest: u8) -> Policy {
-        Policy {
-            name: "p".to_owned(),
-            version,
-            workloads: Vec::new(),
-            rules: Vec::new(),
-            digest: [digest; 32],
-        }
-    }
-
-    fn refused(present: &Policy, policy: &Policy) -> Option<&'static str> {
-        let error = check_version(present, policy).err()?;
-        Some(error.downcast_ref::<Refusal>().expect("a refusal").code)
-    }
-
-    #[test]
-    fn versions_only_go_up() {
-        assert_eq!(refused(&policy(2, 0), &policy(3, 1)), None);
-        assert_eq!(refused(&policy(2, 0), &policy(2, 0)), None);
-        assert_eq!(refused(&policy(2, 0), &policy(2, 1)), Some("VERSION_REUSED"));
-        assert_eq!(refused(&policy(2, 0), &policy(1, 0)), Some("VERSION_LOWER"));
-    }
 
     #[test]
     fn strict_takes_neither_pending_nor_weaker_objects() {

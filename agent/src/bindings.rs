@@ -15,7 +15,9 @@ use aegis_policy::{Component, Found, Host, HostError, Kind, Ruleset, escape, res
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::{context::Context, coverage::Coverage, files, host::ThisHost, report::Bound, time};
+use crate::{
+    apply::active, context::Context, coverage::Coverage, files, host::ThisHost, report::Bound, time,
+};
 
 /// What was found of one generation's objects.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -236,7 +238,7 @@ pub(crate) fn compare(
             .warnings
             .extend(errors.into_iter().map(|error| format!("{:#}", anyhow::Error::from(error)))),
     }
-    match last(context, active) {
+    match last(context, slot, active) {
         Some(before) => {
             coverage.moved = before.moved(&names);
             coverage.warnings.extend((!before.link_scan).then(|| NO_LINK_SCAN.to_owned()));
@@ -250,26 +252,28 @@ pub(crate) fn compare(
     Ok(coverage)
 }
 
-/// What the active generation was filled with, if it is known.
-pub(crate) fn last(context: &Context, active: &Generation) -> Option<Bindings> {
-    let last: Bindings = serde_json::from_slice(&fs::read(context.bindings()).ok()?).ok()?;
-    let same = (last.generation, last.revision) == (active.number, active.revision)
+/// What a slot's generation was filled with, if it is known.
+pub(crate) fn last(context: &Context, slot: Slot, generation: &Generation) -> Option<Bindings> {
+    let bytes = fs::read(context.bindings(slot.number())).ok()?;
+    let last: Bindings = serde_json::from_slice(&bytes).ok()?;
+    let same = (last.generation, last.revision) == (generation.number, generation.revision)
         && last.boot.is_some()
         && last.boot == time::boot();
     same.then_some(last)
 }
 
-/// Whether what was last put in force was made with a scan for files with several links.
+/// Whether what is in force was made with a scan for files with several links.
 pub(crate) fn last_link_scan(context: &Context) -> bool {
-    let last = fs::read(context.bindings()).ok();
-    let last: Option<Bindings> = last.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let kernel = Kernel::open(&context.pins).ok().flatten();
+    let active = active(kernel.as_ref()).ok().flatten();
+    let last = active.and_then(|(slot, generation)| last(context, slot, &generation));
     last.is_none_or(|last| last.link_scan)
 }
 
-/// Writes down what a generation was filled with.
-pub(crate) fn record(context: &Context, bindings: &Bindings) -> anyhow::Result<()> {
+/// Writes down what a slot was filled with.
+pub(crate) fn record(context: &Context, slot: Slot, bindings: &Bindings) -> anyhow::Result<()> {
     let bytes = serde_json::to_vec(bindings).context("failed to write bindings as JSON")?;
-    files::write_whole(&context.bindings(), &bytes)
+    files::write_whole(&context.bindings(slot.number()), &bytes)
 }
 
 /// What `--no-link-scan` costs.

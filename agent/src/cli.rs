@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The table of verbs and flags. What they do is in `commands/`.
 
+mod life;
 pub(crate) mod provenance;
 mod signing;
 
@@ -9,6 +10,7 @@ use std::{path::PathBuf, time::Duration};
 use aegis_policy::Mode;
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use life::{Diff, Rollback, ShowHistory};
 pub(crate) use signing::{By, Init, Install, Keygen, Propose, Show, Sign, SignRoot, Trust, Verify};
 
 /// Denies workloads the files that their policy forbids, in the kernel.
@@ -54,6 +56,16 @@ pub(crate) enum Verb {
     Apply(Apply),
     /// Take one policy out of force
     Remove(Remove),
+    /// Go back to what was in force before, or to an earlier text of one policy
+    Rollback(Rollback),
+    /// Keep what was put in force with --confirm-within
+    Confirm,
+    /// Say what was put in force, by whom and why
+    History(ShowHistory),
+    /// Say what is not the same in two generations
+    Diff(Diff),
+    /// Put in force what was last confirmed: for the start of the host
+    Start,
     /// List the policies in force, and how often each rule was hit
     List,
     /// Say what this node really does now
@@ -155,6 +167,9 @@ pub(crate) struct Apply {
     /// Why; needed if less is denied afterwards
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub(crate) reason: Option<String>,
+    /// The kernel goes back by itself after this time, as 90s, 5m or 1h, unless `confirm` comes first
+    #[arg(long, value_name = "TIME", value_parser = confirm_within)]
+    pub(crate) confirm_within: Option<Duration>,
 }
 
 /// Flags of `remove`.
@@ -165,6 +180,9 @@ pub(crate) struct Remove {
     /// Why; goes into the provenance log
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub(crate) reason: String,
+    /// The kernel goes back by itself after this time, as 90s, 5m or 1h, unless `confirm` comes first
+    #[arg(long, value_name = "TIME", value_parser = confirm_within)]
+    pub(crate) confirm_within: Option<Duration>,
 }
 
 /// Flags of `detach`.
@@ -289,6 +307,22 @@ pub(crate) struct Open {
     pub(crate) path: PathBuf,
 }
 
+/// Long enough to type a command, and no longer than a day.
+fn confirm_within(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = match text.strip_suffix('h') {
+        Some(hours) => (hours, 3600),
+        None => match text.strip_suffix('m') {
+            Some(minutes) => (minutes, 60),
+            None => (text.strip_suffix('s').unwrap_or(text), 1),
+        },
+    };
+    let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    seconds
+        .filter(|seconds| (1..=86_400).contains(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| "it is as 90s, 5m or 1h: at least a second, at most a day".to_owned())
+}
+
 fn patience(text: &str) -> Result<Duration, String> {
     let (digits, unit) = match text.strip_suffix('m') {
         Some(minutes) => (minutes, 60),
@@ -331,6 +365,16 @@ mod tests {
         assert_eq!(patience("2m"), Ok(Duration::from_secs(120)));
         for wrong in ["", "0", "-1", "1h", "99999999m"] {
             assert!(patience(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_confirmation_is_waited_for_between_a_second_and_a_day() {
+        assert_eq!(confirm_within("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(confirm_within("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(confirm_within("24h"), Ok(Duration::from_secs(86_400)));
+        for wrong in ["", "0s", "25h", "-1s", "1d", "99999999999999999999h"] {
+            assert!(confirm_within(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use crate::failure::Refusal;
 
 pub(crate) use read::read;
-pub(crate) use values::{AllowUnsigned, GateMode, LogFormat, Loopback, Place};
+pub(crate) use values::{AllowUnsigned, GateMode, LogFormat, Loopback, Place, Rollout};
 
 use values::Setting;
 
@@ -29,6 +29,8 @@ use values::Setting;
 pub(crate) struct Config {
     /// What becomes of a command to enforce where the host cannot.
     pub(crate) enforce_gate_mode: GateMode,
+    /// How policies come into force.
+    pub(crate) rollout: Rollout,
     /// When `--allow-unsigned` may be used.
     pub(crate) allow_unsigned: AllowUnsigned,
     /// Where the agent answers with its metrics, if anywhere.
@@ -87,7 +89,7 @@ pub(crate) struct Key {
 }
 
 /// The table.
-pub(crate) const KEYS: [Key; 8] = [
+pub(crate) const KEYS: [Key; 9] = [
     Key {
         name: "enforce_gate_mode",
         takes: GateMode::TAKES,
@@ -97,6 +99,17 @@ pub(crate) const KEYS: [Key; 8] = [
                `AUDIT_FALLBACK` and say so everywhere. Neither takes pinned enforcement away",
         set: |config, text| put(&mut config.enforce_gate_mode, text),
         show: |config| config.enforce_gate_mode.written(),
+        bare: false,
+    },
+    Key {
+        name: "rollout",
+        takes: Rollout::TAKES,
+        flag: None,
+        reloads: true,
+        what: "how `apply` and `remove` put something in force: at once, or only until somebody confirms \
+               it, so that both need `--confirm-within`",
+        set: |config, text| put(&mut config.rollout, text),
+        show: |config| config.rollout.written(),
         bare: false,
     },
     Key {
@@ -178,6 +191,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             enforce_gate_mode: GateMode::FailClosed,
+            rollout: Rollout::Direct,
             allow_unsigned: AllowUnsigned::UntilRoot,
             metrics_listen: Loopback::default(),
             metrics_textfile: Place::default(),
@@ -388,7 +402,7 @@ mod tests {
     #[test]
     fn what_is_shown_reads_as_the_same_configuration() {
         let changed = "enforce_gate_mode = \"audit-fallback\"\n\
-                       trust.allow_unsigned = \"never\"\n\
+                       rollout = \"confirm\"\ntrust.allow_unsigned = \"never\"\n\
                        metrics.listen = \"[::1]:9464\"\nmetrics.textfile = \"/x.prom\"\n\
                        log.format = \"json\"\ndirectories.state = \"/s\"\n\
                        directories.run = \"/r\"\ndirectories.bpffs = \"/b\"\n";

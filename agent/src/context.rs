@@ -78,9 +78,9 @@ impl Context {
         self.run.join("proof.json")
     }
 
-    /// Where it is written down what objects were bound to.
-    pub(crate) fn bindings(&self) -> PathBuf {
-        self.run.join("bindings.json")
+    /// Where it is written down what the objects in a slot were bound to.
+    pub(crate) fn bindings(&self, slot: u32) -> PathBuf {
+        self.run.join(format!("bindings-{slot}.json"))
     }
 
     /// Where it is written down what the numbers in a slot stand for.

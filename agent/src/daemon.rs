@@ -31,6 +31,7 @@ use crate::{
     commands::detach,
     config::Config,
     confine::{all_kept, confine},
+    confirmation,
     context::Context,
     event_log::EventLog,
     failure::{Refusal, tell},
@@ -42,6 +43,7 @@ use crate::{
     output::{Answer, Output},
     posture::Reason,
     service::Service,
+    starts::{self, SETTLES_AFTER},
     transition, view,
 };
 
@@ -70,6 +72,7 @@ pub(crate) fn run(context: &Context, args: &cli::Run, output: Output) -> anyhow:
         changed: Vec::new(),
         pinned: Identity::new(),
         repairs: Repairs::default(),
+        in_order: InOrder::default(),
         detaches: args.detach_on_exit,
     };
     while agent.watch()? == Next::Again {}
@@ -122,6 +125,8 @@ struct Agent {
     /// What was pinned when the posture was last renewed.
     pinned: Identity,
     repairs: Repairs,
+    /// Since when the node is in order without a break; gone once that was written down.
+    in_order: InOrder,
     /// Whether everything is taken out when this ends.
     detaches: bool,
 }
@@ -150,6 +155,9 @@ impl Agent {
         }
         loop {
             self.reload()?;
+            if let Some(kernel) = &kernel {
+                self.note_deadline(kernel)?;
+            }
             let moved = self.renew_posture()?;
             if !self.confined {
                 // What follows is what it did once by now: nothing more is needed than that took.
@@ -290,11 +298,28 @@ impl Agent {
             let told = format!("the posture could not be written down: {error:#}");
             self.service.say(Priority::Warning, &told)?;
         }
+        if self.in_order.settles(view.reason.meaning().health == 0, Instant::now())
+            && let Err(error) = starts::settle(&self.context)
+        {
+            self.service.say(Priority::Warning, &format!("{error:#}"))?;
+        }
         if self.posture.replace(view.reason) == Some(view.reason) {
             return Ok(moved);
         }
         self.service.posture(&view)?;
         Ok(moved)
+    }
+
+    /// The kernel may have gone back by itself.
+    fn note_deadline(&self, kernel: &Kernel) -> anyhow::Result<()> {
+        if kernel.fell_from().is_none() {
+            return Ok(());
+        }
+        let told = "nobody confirmed what was put in force: the kernel went back by itself";
+        self.service.say(Priority::Warning, told)?;
+        let noted = confirmation::settle_unless_busy(&self.context, kernel);
+        let warning = noted.unwrap_or_else(|error| Some(format!("{error:#}")));
+        warning.map_or(Ok(()), |warning| self.service.say(Priority::Warning, &warning))
     }
 
     /// Binds the policies that are in force to what is there now, unless that was just tried; whether
@@ -303,14 +328,10 @@ impl Agent {
         if !self.repairs.may_begin(Instant::now()) {
             return Ok(false);
         }
+        let wish = Wish::Anew(format!("bindings moved: {moved}"));
         let request = Request {
-            command: "repair",
-            wish: Wish::Anew(format!("bindings moved: {moved}")),
-            reason: None,
-            strict: false,
-            dry_run: false,
             link_scan: bindings::last_link_scan(&self.context),
-            allow_lockout: true,
+            ..Request::new("repair", wish, None)
         };
         match put_in_force(&self.context, &request) {
             Ok(report) => {
@@ -346,6 +367,28 @@ impl Agent {
     /// Which directory of pins is there: others come after a detach and an apply.
     fn pins(&self) -> Option<u64> {
         fs::metadata(&self.context.pins).ok().map(|pins| pins.ino())
+    }
+}
+
+/// How long the node has been in order: after a while its start has ended well, which is said once.
+#[derive(Debug, Default)]
+struct InOrder {
+    since: Option<Instant>,
+    said: bool,
+}
+
+impl InOrder {
+    fn settles(&mut self, in_order: bool, now: Instant) -> bool {
+        if !in_order {
+            self.since = None;
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        if self.said || now.duration_since(since) < SETTLES_AFTER {
+            return false;
+        }
+        self.said = true;
+        true
     }
 }
 
@@ -414,6 +457,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_has_ended_well_after_a_while_in_order_without_a_break() {
+        let mut in_order = InOrder::default();
+        let begin = Instant::now();
+        let mut at = |seconds, fine| in_order.settles(fine, begin + Duration::from_secs(seconds));
+        assert!(!at(0, true) && !at(299, true) && !at(300, false) && !at(301, true));
+        assert!(!at(600, true) && at(601, true), "from the last break on");
+        assert!(!at(2000, true), "it is said once");
+    }
 
     #[test]
     fn repairs_that_do_not_help_come_less_and_less_often() {

@@ -30,7 +30,7 @@ use aegis_trust::{
     Digest,
     provenance::{
         Effect, Entry, Failure, Head, InForce, KernelHead, KernelWitness, LOG, Phase,
-        PolicyInForce, Record, Sealed, Step, code, seal,
+        PolicyInForce, Record, Sealed, Step, Verification, Verifier, code, seal,
     },
 };
 use anyhow::Context as _;
@@ -108,6 +108,12 @@ impl Log {
         let head = self.append(&entry, Urgency::Before)?;
         self.on_record.store(true, Ordering::Relaxed);
         Ok(Begun { log: self.clone(), entry, sequence: head.sequence })
+    }
+
+    /// Puts on record what has happened, and was not begun by this command. The answer is what to warn of.
+    pub(crate) fn happened(&self, mut entry: Entry) -> Option<String> {
+        entry.phase = Phase::Done;
+        self.after(&entry)
     }
 
     /// Puts on record that something was asked for and refused, unless this command has said already
@@ -230,6 +236,28 @@ impl Log {
         let witness = Witness::open(&self.pins).ok().flatten();
         let (head, instance) = (tail.head(), tail.instance());
         Writer { log: self, store, witness, origin, head, instance, urgency }
+    }
+}
+
+impl Look {
+    /// Reads every entry, and holds them against each other and against witnesses.
+    ///
+    /// # Errors
+    /// If a segment cannot be read.
+    pub(crate) fn verify(
+        &self,
+        given: &[Digest],
+        each: &mut impl FnMut(&Sealed),
+    ) -> anyhow::Result<Verification> {
+        let mut verifier = Verifier::new(given, self.kernel.clone());
+        if let Some(snapshot) = &self.snapshot {
+            snapshot.each(|name, bytes| {
+                verifier.segment(name, bytes, each);
+                Ok(())
+            })?;
+            verifier.reserve(RESERVE, &snapshot.reserve, each);
+        }
+        Ok(verifier.finish(now()))
     }
 }
 

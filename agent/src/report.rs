@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cgroups::{self, Cgroup},
+    confirmation::Open,
     output::{Answer, plural},
     posture::Reason,
     proof::Proof,
@@ -33,6 +34,8 @@ pub(crate) struct Report {
     pub(crate) steps: Vec<(&'static str, Duration)>,
     /// Why a set that was in force already was put in force again.
     pub(crate) refilled: Option<String>,
+    /// What waits to be confirmed.
+    pub(crate) unconfirmed: Option<Open>,
     /// What went wrong after everything was in force, and takes nothing back.
     pub(crate) warnings: Vec<String>,
 }
@@ -216,6 +219,7 @@ impl Report {
             "workloads": self.workloads,
             "proof": self.proof,
             "refilled": self.refilled,
+            "unconfirmed": self.unconfirmed,
             "steps": steps::json(&self.steps),
             "warnings": self.warnings,
         });
@@ -238,6 +242,7 @@ impl Report {
         if self.changed || self.dry_run {
             self.found(&mut lines);
         }
+        lines.extend(self.unconfirmed.iter().map(|open| format!("  confirm   {}", open.told())));
         lines.extend(self.refilled.iter().map(|why| format!("  anew      {why}")));
         if let Some(proof) = &self.proof {
             let paths: Vec<&str> = proof.paths.iter().map(|path| path.path.as_str()).collect();

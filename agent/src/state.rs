@@ -9,15 +9,17 @@ use std::{
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
+use aegis_kernel::Generation;
 use aegis_policy::{Mode, Policy, PolicySet, Source};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     failure::Refusal,
-    files,
+    files, time,
     trust::{Candidate, Signature, Signatures, TrustStore, clock},
 };
 
@@ -45,6 +47,17 @@ impl StoredSet {
         self.set.insert(policy, mode);
     }
 
+    /// Takes a policy, with its mode and signature, from another set, as it is there: or not at all.
+    pub(crate) fn take(&mut self, name: &str, from: &Self) {
+        self.remove(name);
+        let Some((policy, mode)) = from.set.policy(name) else { return };
+        let text = from.texts.get(name).cloned().unwrap_or_default();
+        self.insert(policy.clone(), mode, text);
+        if let Some(signature) = from.signatures.get(name) {
+            self.signatures.insert(name.to_owned(), signature.clone());
+        }
+    }
+
     /// Takes a policy out.
     pub(crate) fn remove(&mut self, name: &str) {
         self.texts.remove(name);
@@ -60,6 +73,18 @@ impl StoredSet {
             None => self.signatures.remove(name),
         };
     }
+}
+
+/// The set that the next boot begins with.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Confirmed {
+    schema: u32,
+    /// Of the set, as its file is named.
+    pub(crate) set_digest: String,
+    /// The number that it had.
+    pub(crate) generation: u64,
+    /// When it was confirmed, RFC 3339.
+    pub(crate) time: String,
 }
 
 /// A set as its file holds it.
@@ -111,8 +136,14 @@ impl State {
     /// Writes a set down. Nothing is done if it is there already.
     pub(crate) fn store(&self, stored: &StoredSet) -> anyhow::Result<()> {
         let digest = stored.set.digest();
-        if stored.set.is_empty() || self.load(&digest).is_ok() {
+        if stored.set.is_empty() {
             return Ok(());
+        }
+        if self.load(&digest).is_ok() {
+            // Of the sets that decide nothing the newest are kept, and this one is asked for now.
+            let touched = fs::File::open(self.set_path(&digest))
+                .and_then(|file| file.set_modified(SystemTime::now()));
+            return touched.context("failed to touch a set of policies");
         }
         files::make_directory(&self.sets())?;
         let policies = stored.set.iter().map(|(policy, mode)| PolicyFile {
@@ -128,21 +159,66 @@ impl State {
         files::write_whole(&self.set_path(&digest), &bytes)
     }
 
-    /// Removes every set but these.
-    pub(crate) fn keep_only(&self, digests: &[[u8; 32]]) -> anyhow::Result<()> {
+    /// Removes every set but these, the confirmed one, and the newest `others`.
+    pub(crate) fn keep_only(&self, digests: &[[u8; 32]], others: usize) -> anyhow::Result<()> {
         let failed = || format!("failed to tidy {}", self.sets().display());
         let entries = match fs::read_dir(self.sets()) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             entries => entries.with_context(failed)?,
         };
-        let kept: Vec<PathBuf> = digests.iter().map(|digest| self.set_path(digest)).collect();
+        let mut kept: Vec<PathBuf> = digests.iter().map(|digest| self.set_path(digest)).collect();
+        if let Some(confirmed) = self.confirmed()? {
+            kept.push(self.sets().join(format!("{}.json", confirmed.set_digest)));
+        }
+        let mut rest = Vec::new();
         for entry in entries {
-            let path = entry.with_context(failed)?.path();
-            if !kept.contains(&path) {
+            let entry = entry.with_context(failed)?;
+            let path = entry.path();
+            // What a killed command was writing is no set, and has another ending.
+            let is_set = path.extension().is_some_and(|extension| extension == "json");
+            if !is_set {
                 files::remove(&path).with_context(failed)?;
+            } else if !kept.contains(&path) {
+                let changed = entry.metadata().and_then(|about| about.modified());
+                rest.push((changed.with_context(failed)?, path));
             }
         }
-        Ok(())
+        rest.sort();
+        rest.truncate(rest.len().saturating_sub(others));
+        rest.iter().try_for_each(|(_, path)| files::remove(path).with_context(failed))
+    }
+
+    /// Writes down that a set is confirmed and proven: the next boot begins with it.
+    pub(crate) fn confirm(&self, generation: &Generation) -> anyhow::Result<()> {
+        let confirmed = Confirmed {
+            schema: 1,
+            set_digest: hex(&generation.set_digest),
+            generation: generation.number,
+            time: time::written(time::now()),
+        };
+        let bytes =
+            serde_json::to_vec(&confirmed).context("failed to write what is confirmed as JSON")?;
+        files::write_whole(&self.confirmed_path(), &bytes)
+    }
+
+    /// The set that was last confirmed and proven; `None` if none ever was, or it was taken out.
+    ///
+    /// # Errors
+    /// If it is written down and cannot be read.
+    pub(crate) fn confirmed(&self) -> anyhow::Result<Option<Confirmed>> {
+        let path = self.confirmed_path();
+        match files::read_trusted(&path, CONFIRMED_MAX) {
+            Err(error) if files::is_missing(&error) => Ok(None),
+            bytes => {
+                let confirmed: Confirmed = serde_json::from_slice(&bytes?)
+                    .with_context(|| format!("{} is torn", path.display()))?;
+                Ok(Some(confirmed))
+            }
+        }
+    }
+
+    fn confirmed_path(&self) -> PathBuf {
+        self.directory.join("confirmed.json")
     }
 
     fn sets(&self) -> PathBuf {
@@ -183,6 +259,11 @@ fn missing(path: &Path, why: &str) -> Refusal {
 /// Bytes of the largest set: more than the policies that the kernel takes can have.
 const SET_MAX: u64 = 1 << 30;
 
+const CONFIRMED_MAX: u64 = 4 << 10;
+
+/// How many sets that decide nothing are kept, to go back to.
+pub(crate) const SETS_KEPT: usize = 16;
+
 /// A digest as it is written.
 pub(crate) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -190,6 +271,8 @@ pub(crate) fn hex(digest: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::files::tests::Scratch;
 
@@ -246,12 +329,31 @@ mod tests {
     fn sets_that_nothing_names_are_tidied_away() {
         let (_scratch, state) = state();
         let (one, two) = (stored(1), stored(2));
-        state.keep_only(&[]).unwrap();
+        state.keep_only(&[], 0).unwrap();
         state.store(&one).unwrap();
         state.store(&two).unwrap();
-        state.keep_only(&[two.set.digest()]).unwrap();
+        state.keep_only(&[two.set.digest()], 0).unwrap();
         assert!(state.load(&one.set.digest()).is_err());
         assert!(state.load(&two.set.digest()).is_ok());
+    }
+
+    #[test]
+    fn the_newest_sets_are_kept_to_go_back_to() {
+        let (_scratch, state) = state();
+        let all = [1, 2, 3].map(stored);
+        let set_time = |at: &StoredSet, seconds| {
+            let file = fs::File::open(state.set_path(&at.set.digest())).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        };
+        for (one, seconds) in all.iter().zip([10, 20, 30]) {
+            state.store(one).unwrap();
+            set_time(one, seconds);
+        }
+        // Asked for once more, the oldest is the newest.
+        state.store(&all[0]).unwrap();
+        state.keep_only(&[], 2).unwrap();
+        let there = all.each_ref().map(|one| state.load(&one.set.digest()).is_ok());
+        assert_eq!(there, [true, false, true]);
     }
 
     #[test]

@@ -45,6 +45,11 @@ impl Steps {
         present.since = Instant::now();
     }
 
+    /// Those that have ended.
+    pub(crate) fn so_far(&self) -> Vec<(&'static str, Duration)> {
+        self.done.clone()
+    }
+
     /// Ends the last step: name and time of each.
     pub(crate) fn end(&mut self) -> &[(&'static str, Duration)] {
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);

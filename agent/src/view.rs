@@ -14,6 +14,7 @@ use crate::{
     bindings,
     capabilities::Capabilities,
     cgroups::Own,
+    confirmation::Open,
     context::Context,
     coverage::Coverage,
     decoder::compile_set,
@@ -26,7 +27,9 @@ use crate::{
     posture::{Active, Attached, Reason, Seen, Standing, enforces, posture},
     proof::{self, Bench, Proof, ProofFiles},
     requirements::Blocker,
+    starts::Starts,
     state::{State, StoredSet},
+    switched_off,
     trust::Summary,
 };
 
@@ -50,6 +53,8 @@ pub(crate) struct View {
     pub(crate) fallback: Option<Fallback>,
     /// What a benchmark measured, if somebody imported that.
     pub(crate) perf: Option<Perf>,
+    /// Starts of this host that are not known to have ended well.
+    pub(crate) starts: Starts,
     /// What is worth knowing and makes the state no other.
     pub(crate) warnings: Vec<String>,
     pub(crate) reason: Reason,
@@ -166,6 +171,7 @@ fn look(context: &Context, found: Capabilities, compiled: bool) -> anyhow::Resul
         changed,
         fallback: Fallback::recorded(context),
         perf: Perf::recorded(context),
+        starts: Starts::recorded(context),
         active,
         proof,
         trust: None,
@@ -251,6 +257,11 @@ impl View {
         })
     }
 
+    /// What waits to be confirmed.
+    pub(crate) fn unconfirmed(&self) -> Option<Open> {
+        self.kernel.as_ref().and_then(Open::of)
+    }
+
     /// Whether the kernel denies now, as far as is known.
     pub(crate) fn denies(&self) -> bool {
         self.reason.meaning().denies
@@ -259,6 +270,13 @@ impl View {
     fn warn(&mut self) {
         let mut warnings = Vec::new();
         warnings.extend(self.proof.iter().flat_map(|proof| proof.coverage.warnings.clone()));
+        if switched_off::holds() {
+            warnings.push(
+                "the kernel command line says aegisbpf=off: nothing is put in force in this boot"
+                    .to_owned(),
+            );
+        }
+        warnings.extend(self.starts.only_report().then(|| self.starts.told()));
         if let Some(fallback) = self.fallback.as_ref().filter(|_| self.kernel.is_some()) {
             warnings.push(format!(
                 "something newer was to be put in force and was not, {}",

@@ -41,6 +41,34 @@ fn bundle(desk: &Desk, policy: &Policy, name: &str) -> String {
     out
 }
 
+/// What a root does not want any more does not come back by another way than `apply`.
+#[test]
+fn what_comes_back_keeps_its_signature_and_is_no_older_than_the_root_wants() {
+    let case = Case::new();
+    let desk = with_a_root();
+    let policy = case.policy().rule(Rule::deny("r").file(case.file("secret")));
+    let first = aegis_tests::policy::newer_version();
+    for version in [first, first + 1] {
+        let signed = bundle(&desk, &policy.clone().version(version), "t.bundle");
+        aegisbpf(&["apply", &signed]).yes();
+    }
+    let back = ["rollback", "t", "--reason", "a test"];
+    let old = aegisbpf(&back).yes();
+    assert_eq!(old["policies"][0]["version"], first, "{old}");
+    assert_eq!(old["policies"][0]["signed"], true, "{old}");
+    let (next, key) = (desk.file("next.json"), desk.file("admin.key"));
+    let minimum = format!("t={}", first + 1);
+    aegisbpf(&["trust", "propose", "--minimum", &minimum, "--expires", "9d", "-o", &next]).yes();
+    aegisbpf(&["trust", "sign", &next, "--key", &key]).yes();
+    aegisbpf(&["trust", "install", &next]).yes();
+    // What is in force stays, and leads forward; never back again.
+    let new = aegisbpf(&back).yes();
+    assert_eq!(new["policies"][0]["version"], first + 1, "{new}");
+    for arguments in [&back[..], &["rollback", "--reason", "a test"]] {
+        aegisbpf(arguments).refused("VERSION_LOWER", &["the trust root wants", "newer bundle"]);
+    }
+}
+
 mod denial {
     use super::*;
 

@@ -142,10 +142,16 @@ impl Case {
     /// Applies a policy, which must succeed; the report. In a null run, nothing enforces afterwards.
     #[track_caller]
     pub fn apply(&self, policy: &Policy) -> Value {
-        let report = self.try_apply(policy).yes();
+        self.apply_with(policy, &[])
+    }
+
+    /// The same with more flags.
+    #[track_caller]
+    pub fn apply_with(&self, policy: &Policy, flags: &[&str]) -> Value {
+        let report = self.try_apply_with(policy, flags).yes();
         let mut state = self.state.borrow_mut();
         state.applied = true;
-        if policy.name != "t" {
+        if policy.name != "t" && !state.policies.contains(&policy.name) {
             state.policies.push(policy.name.clone());
         }
         report
@@ -235,6 +241,11 @@ impl Case {
     ) {
         self.allowed(process, operation);
         self.expect(verdict, rule, operation.access);
+    }
+
+    /// For a test that tried it by itself: it was denied by this rule.
+    pub fn expects_denial(&self, rule: &str, access: &str) {
+        self.expect("deny", rule, access);
     }
 
     fn expect(&self, verdict: &str, rule: &str, access: &str) {

@@ -182,7 +182,7 @@ pub fn unwritten(text: &str) -> Vec<u8> {
 }
 
 /// Higher than at any earlier time since boot.
-fn newer_version() -> u32 {
+pub fn newer_version() -> u32 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let hundredths = now.tv_sec * 100 + now.tv_nsec / 10_000_000;
     u32::try_from(hundredths).expect("a machine that was booted today")

@@ -38,7 +38,7 @@ impl Attempt<'_> {
         }
         steps.next("resolve");
         let found = self.find(&mut self.host()?, ruleset)?;
-        let Some(before) = bindings::last(self.context, generation) else {
+        let Some(before) = bindings::last(self.context, slot, generation) else {
             return Ok(Again::Fill("what objects were bound to is not known".to_owned()));
         };
         if let Some(moved) =
@@ -58,6 +58,7 @@ impl Attempt<'_> {
             proof,
             steps: steps.end().to_vec(),
             refilled: None,
+            unconfirmed: None,
             warnings: self.warnings(&around.cgroups),
         })))
     }

@@ -3,29 +3,38 @@
 
 use std::io;
 
+use aegis_policy::{PolicyDifference, PolicySet, difference};
 use aegis_trust::{
     Digest,
-    provenance::{Effect, Entry},
+    provenance::{Effect, Entry, Time},
 };
 
 use super::*;
-use crate::provenance::{Log, in_force, proof_of, steps_of};
+use crate::provenance::{Log, in_force, now, proof_of, steps_of};
 
 impl Attempt<'_> {
     /// Puts on record that this set is about to be put in force; the log's directory.
     pub(super) fn begin(
         &self,
+        kernel: &Kernel,
         wanted: &StoredSet,
         generation: &Generation,
     ) -> anyhow::Result<PathBuf> {
-        let (policies, weakening) = match &self.request.wish {
-            Wish::Put(verified, mode) => {
-                let names = verified.iter().map(|candidate| candidate.policy().name.clone());
-                (names.collect(), *mode == Mode::Audit && self.request.reason.is_some())
-            }
-            Wish::Remove(name) => (vec![name.clone()], true),
-            Wish::Anew(_) => (Vec::new(), false),
+        let before = match active(Some(kernel))? {
+            Some((_, generation)) => self.state.load(&generation.set_digest)?.set,
+            None => PolicySet::new(),
         };
+        let changes = difference(&before, &wanted.set);
+        let policies = match &self.request.wish {
+            Wish::Put(verified, _) => {
+                verified.iter().map(|candidate| candidate.policy().name.clone()).collect()
+            }
+            Wish::Remove(name) | Wish::Back(name, _) => vec![name.clone()],
+            Wish::Whole(_) => changes.iter().map(|policy| policy.name.clone()).collect(),
+            Wish::Anew(_) => Vec::new(),
+        };
+        let weakening = changes.iter().any(PolicyDifference::denies_less)
+            || matches!(self.request.wish, Wish::Remove(_));
         let refilled = self.refilled.iter().flat_map(|why| {
             let revision = generation.revision.to_string();
             [("refilled".to_owned(), why.clone()), ("revision".to_owned(), revision)]
@@ -38,11 +47,24 @@ impl Attempt<'_> {
             policies,
             before: self.before.map(Digest::from_bytes),
             effect: Effect::InForce(in_force(generation, wanted)),
+            until: self.until(kernel),
             details: refilled.collect(),
             ..Entry::default()
         })?;
         self.begun.replace(Some(begun));
         Ok(log.directory().to_owned())
+    }
+
+    /// When the kernel goes back by itself: what is bound anew changes nothing of that.
+    fn until(&self, kernel: &Kernel) -> Option<Time> {
+        let left = match (&self.request.wish, self.request.confirm_within) {
+            (Wish::Anew(_), _) => {
+                Duration::from_nanos(kernel.slots().confirm_by?.saturating_sub(time::since_boot()))
+            }
+            (_, within) => within?,
+        };
+        let us = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
+        Some(Time::from_us(now().us().saturating_add(us)))
     }
 
     /// Puts on record that it was; what to warn of.

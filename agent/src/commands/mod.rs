@@ -5,10 +5,12 @@ mod apply;
 mod capabilities;
 mod check;
 mod config;
+mod confirm;
 mod detach;
 mod events;
 mod explain;
 mod health;
+mod history;
 mod keygen;
 mod list;
 mod live;
@@ -18,8 +20,10 @@ mod prove;
 mod provenance;
 mod provoke;
 mod remove;
+mod rollback;
 mod sign;
 mod sources;
+mod start;
 mod status;
 mod trust;
 mod verify;
@@ -102,6 +106,12 @@ fn asked(verb: &Verb) -> Option<Entry> {
             weakening: true,
             ..entry("remove", Some(&args.reason))
         }),
+        Verb::Rollback(args) if !args.dry_run => Some(Entry {
+            policies: args.name.iter().cloned().collect(),
+            ..entry("rollback", Some(&args.reason))
+        }),
+        Verb::Confirm => Some(entry("confirm", None)),
+        Verb::Start => Some(entry("start", None)),
         Verb::Detach(args) => {
             Some(Entry { weakening: true, ..entry("detach", Some(&args.reason)) })
         }
@@ -119,6 +129,11 @@ fn act(cli: &Cli, output: &Output, context: &Context) -> anyhow::Result<Answer> 
         Verb::Trust(verb) => trust::run(context, verb),
         Verb::Apply(args) => apply::run(context, args),
         Verb::Remove(args) => remove::run(context, args),
+        Verb::Rollback(args) => rollback::run(context, args),
+        Verb::Confirm => confirm::run(context),
+        Verb::History(args) => history::run(context, args),
+        Verb::Diff(args) => history::diff(context, args),
+        Verb::Start => start::run(context),
         Verb::List => list::run(context),
         Verb::Status => status::run(context),
         Verb::Workloads => workloads::run(context),
@@ -162,6 +177,9 @@ const fn may_change(verb: &Verb) -> Option<&'static str> {
     match verb {
         Verb::Apply(_) => Some("apply"),
         Verb::Remove(_) => Some("remove"),
+        Verb::Rollback(_) => Some("rollback"),
+        Verb::Confirm => Some("confirm"),
+        Verb::Start => Some("start"),
         Verb::Detach(_) => Some("detach"),
         Verb::Prove => Some("prove"),
         _ => None,
@@ -177,6 +195,10 @@ const fn goes_on_with_faults(verb: &Verb) -> bool {
             | Verb::Keygen(_)
             | Verb::Sign(_)
             | Verb::Verify(_)
+            | Verb::Rollback(_)
+            | Verb::Confirm
+            | Verb::History(_)
+            | Verb::Diff(_)
             | Verb::List
             | Verb::Status
             | Verb::Prove

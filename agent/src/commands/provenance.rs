@@ -16,7 +16,7 @@ use crate::{
     failure::Refusal,
     files,
     output::{Answer, COULD_NOT_TELL, one_line, plural},
-    provenance::{Log, Look, RESERVE, now},
+    provenance::{Log, Look, now},
     time,
 };
 
@@ -378,20 +378,14 @@ impl Source {
         given: &[aegis_trust::Digest],
         each: &mut impl FnMut(&Sealed),
     ) -> anyhow::Result<Verification> {
-        let mut verifier = Verifier::new(given, self.kernel());
         match self {
-            Self::Export { name, bytes } => verifier.segment(name, bytes, each),
-            Self::Node(look) => {
-                if let Some(snapshot) = &look.snapshot {
-                    snapshot.each(|name, bytes| {
-                        verifier.segment(name, bytes, each);
-                        Ok(())
-                    })?;
-                    verifier.reserve(RESERVE, &snapshot.reserve, each);
-                }
+            Self::Node(look) => look.verify(given, each),
+            Self::Export { name, bytes } => {
+                let mut verifier = Verifier::new(given, KernelWitness::NotAsked);
+                verifier.segment(name, bytes, each);
+                Ok(verifier.finish(now()))
             }
         }
-        Ok(verifier.finish(now()))
     }
 
     /// Every line as it stands, those of the reserve last.

@@ -3,20 +3,17 @@
 
 use crate::{
     apply::{Request, Wish, apply},
-    bindings, cli,
+    bindings, cli, confirmation,
     context::Context,
     output::Answer,
 };
 
 pub(super) fn run(context: &Context, args: &cli::Remove) -> anyhow::Result<Answer> {
+    confirmation::check_rollout(context, args.confirm_within, "remove")?;
     let request = Request {
-        command: "remove",
-        wish: Wish::Remove(args.name.clone()),
-        reason: Some(&args.reason),
-        strict: false,
-        dry_run: false,
         link_scan: bindings::last_link_scan(context),
-        allow_lockout: true,
+        confirm_within: args.confirm_within,
+        ..Request::new("remove", Wish::Remove(args.name.clone()), Some(&args.reason))
     };
     Ok(apply(context, &request)?.answer())
 }

@@ -51,6 +51,7 @@ pub(super) fn json(view: &View) -> Value {
         "proof": view.proof,
         "proof_age_seconds": view.proof.as_ref().map(Proof::age),
         "gate_fallback": view.fallback,
+        "unconfirmed": view.unconfirmed(),
         "counters": counters,
         "perf": view.perf.as_ref().map(|perf| json!({
             "objectives_met": perf.met(), "age_seconds": perf.age(), "measured_on": perf.measured_on,
@@ -82,6 +83,7 @@ pub(super) fn text(view: &View) -> String {
         let digest = short(&generation.set_digest);
         lines.push(format!("  active    generation {generation}, set {digest}"));
     }
+    lines.extend(view.unconfirmed().map(|open| format!("  confirm   {}", open.told())));
     let texts = view.active.as_ref().and_then(|active| active.texts.as_ref());
     for (policy, mode) in texts.into_iter().flat_map(|(stored, _)| stored.set.iter()) {
         let rules = plural(policy.rules.len(), "rule");

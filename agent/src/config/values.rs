@@ -54,6 +54,35 @@ impl GateMode {
     }
 }
 
+/// How policies come into force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rollout {
+    /// At once, and for good.
+    Direct,
+    /// Until somebody confirms it.
+    Confirm,
+}
+
+impl Setting for Rollout {
+    const TAKES: &'static str = "`\"direct\"` or `\"confirm\"`";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "direct" => Ok(Self::Direct),
+            "confirm" => Ok(Self::Confirm),
+            _ => Err("it is direct or confirm".to_owned()),
+        }
+    }
+
+    fn written(&self) -> String {
+        match self {
+            Self::Direct => "direct",
+            Self::Confirm => "confirm",
+        }
+        .to_owned()
+    }
+}
+
 /// When policies that nobody signed may be applied, by those who ask for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AllowUnsigned {

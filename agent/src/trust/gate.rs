@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use aegis_policy::PolicySet;
 use aegis_trust::{Digest, Floors};
 use anyhow::Context as _;
 
@@ -67,6 +68,18 @@ impl Gate {
     /// Whether a root has lowered the floor of a policy, so that even what is in force may be undercut.
     pub(crate) fn is_lowered(&self, name: &str) -> bool {
         self.floors.floor(name).is_some_and(|floor| floor.accepted.is_none())
+    }
+
+    /// Whether what this node accepted before may come back: the root may want a newer version by now.
+    ///
+    /// # Errors
+    /// A refusal that names the policy.
+    pub(crate) fn check_minimums(
+        &self,
+        before: &PolicySet,
+        after: &PolicySet,
+    ) -> Result<(), Refusal> {
+        self.installed.check_minimums(before, after)
     }
 
     /// Puts on disk that these are about to be in force, within the set of this digest.

@@ -239,6 +239,34 @@ impl TrustStore {
 }
 
 impl Installed {
+    /// Refuses a policy that is not in force and is older than what the root wants at least. What is lost
+    /// wants nothing: going back must not wait for a file.
+    ///
+    /// # Errors
+    /// A refusal that names the policy.
+    pub(crate) fn check_minimums(
+        &self,
+        before: &PolicySet,
+        after: &PolicySet,
+    ) -> Result<(), Refusal> {
+        let Self::Root(root) = self else { return Ok(()) };
+        let minimums = &root.root().minimums;
+        for (policy, _) in after.iter() {
+            let present = before.policy(&policy.name);
+            let comes = present.is_none_or(|(present, _)| present.digest != policy.digest);
+            let Some(minimum) = minimums.get(&policy.name).filter(|_| comes) else { continue };
+            if policy.version < *minimum {
+                let message = format!(
+                    "policy {} would come back with version {}, and the trust root wants {minimum} at least",
+                    policy.name, policy.version
+                );
+                return Err(Refusal::new("VERSION_LOWER", message)
+                    .hint("apply a newer bundle; or `aegisbpf remove NAME --reason …`"));
+            }
+        }
+        Ok(())
+    }
+
     /// The root, or why there is none to follow.
     pub(crate) fn root(&self) -> Result<&TrustRoot, Refusal> {
         match self {

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What was put in force until somebody confirms it: the kernel goes back by itself at the deadline,
+//! whoever is alive by then. Who comes next puts that on record.
+
+use std::time::Duration;
+
+use aegis_kernel::{Kernel, Slot};
+use aegis_policy::difference;
+use aegis_trust::{
+    Digest,
+    provenance::{Effect, Entry},
+};
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::{
+    config::Rollout,
+    context::Context,
+    failure::Refusal,
+    lock::Lock,
+    provenance::{Log, in_force},
+    state::{State, StoredSet},
+    time,
+};
+
+/// A confirmation that is waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Open {
+    /// When the kernel goes back, RFC 3339.
+    pub(crate) until: String,
+    /// Seconds until then.
+    pub(crate) seconds_left: u64,
+}
+
+impl Open {
+    /// The one that is open in the kernel.
+    pub(crate) fn of(kernel: &Kernel) -> Option<Self> {
+        let left = kernel.slots().confirm_by?.saturating_sub(time::since_boot());
+        // What is left of a second is one more: nobody may think that it was over before it is.
+        let seconds_left = left.div_ceil(1_000_000_000);
+        Some(Self { until: time::written(time::now() + seconds_left), seconds_left })
+    }
+
+    /// For a person.
+    pub(crate) fn told(&self) -> String {
+        format!(
+            "waits for `aegisbpf confirm` until {} ({} s); then the kernel goes back by itself",
+            self.until, self.seconds_left
+        )
+    }
+
+    /// Why nothing else is put in force meanwhile.
+    pub(crate) fn refusal(&self) -> Refusal {
+        let message = format!("what is in force {}", self.told());
+        Refusal::new("CONFIRM_OPEN", message).hint(
+            "`aegisbpf confirm` keeps it, `aegisbpf rollback --reason …` takes it back now; or wait",
+        )
+    }
+}
+
+/// Refuses what would be in force for good, if the configuration wants everything to be confirmed.
+pub(crate) fn check_rollout(
+    context: &Context,
+    within: Option<Duration>,
+    command: &str,
+) -> Result<(), Refusal> {
+    if context.config.rollout == Rollout::Direct || within.is_some() {
+        return Ok(());
+    }
+    let message = "the configuration says rollout = \"confirm\"; nothing was changed";
+    Err(Refusal::new("CONFIRM_NEEDED", message)
+        .hint(format!("`aegisbpf {command} … --confirm-within 5m`, then `aegisbpf confirm`")))
+}
+
+/// When a deadline that is so far away comes: nanoseconds since boot, suspended time included.
+pub(crate) fn deadline(within: Duration) -> u64 {
+    let within = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
+    time::since_boot().saturating_add(within)
+}
+
+/// Puts on record that the kernel has gone back by itself, if it has and nobody did; what to warn of.
+/// The caller has the lock.
+pub(crate) fn settle(context: &Context, kernel: &Kernel) -> anyhow::Result<Option<String>> {
+    let Some(fell) = kernel.fell_from() else { return Ok(None) };
+    let slots = kernel.slots();
+    let state = State::new(context.state.clone());
+    let stored = |slot: Option<Slot>| -> anyhow::Result<_> {
+        let Some(slot) = slot else { return Ok(None) };
+        let generation = kernel.generation(slot).context("failed to read a generation")?;
+        let Some(generation) = generation else { return Ok(None) };
+        // Texts that are gone keep nobody from saying that it happened.
+        let set = state.load(&generation.set_digest).unwrap_or_default();
+        Ok(Some((generation, set)))
+    };
+    let (from, to) = (stored(Some(fell))?, stored(slots.active)?);
+    let set = |side: &Option<(_, StoredSet)>| {
+        side.as_ref().map(|(_, set)| set.set.clone()).unwrap_or_default()
+    };
+    let changed = difference(&set(&from), &set(&to));
+    let warning = Log::new(context).happened(Entry {
+        command: COMMAND.to_owned(),
+        weakening: changed.iter().any(aegis_policy::PolicyDifference::denies_less),
+        reason: Some("nobody confirmed it in time: the kernel went back by itself".to_owned()),
+        policies: changed.into_iter().map(|policy| policy.name).collect(),
+        before: from.map(|(generation, _)| Digest::from_bytes(generation.set_digest)),
+        effect: match &to {
+            Some((generation, set)) => Effect::InForce(in_force(generation, set)),
+            None => Effect::None,
+        },
+        ..Entry::default()
+    });
+    kernel.settle();
+    Ok(warning)
+}
+
+/// The same for who has no lock: if somebody has it, they do it.
+pub(crate) fn settle_unless_busy(
+    context: &Context,
+    kernel: &Kernel,
+) -> anyhow::Result<Option<String>> {
+    if kernel.fell_from().is_none() {
+        return Ok(None);
+    }
+    match Lock::try_take(&context.lock(), COMMAND)? {
+        Some(_lock) => settle(context, kernel),
+        None => Ok(None),
+    }
+}
+
+/// What the log calls it.
+const COMMAND: &str = "deadline";

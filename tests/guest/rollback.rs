@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Back to what was: by one store, by the kernel itself, by the text of one policy.
+
+use aegis_tests::{Case, Rule, aegisbpf, config::Written};
+use serde_json::json;
+
+#[test]
+fn a_configuration_can_want_everything_confirmed() {
+    let case = Case::new();
+    let policy = case.policy().rule(Rule::deny("r").file(case.file("secret")));
+    let _written = Written::new("rollout = \"confirm\"\n");
+    case.try_apply(&policy).refused("CONFIRM_NEEDED", &["rollout", "--confirm-within"]);
+    let gone = aegisbpf(&["remove", "t", "--reason", "a test"]);
+    gone.refused("CONFIRM_NEEDED", &["aegisbpf remove"]);
+}
+
+#[test]
+fn what_cannot_be_gone_back_to_is_refused() {
+    let case = Case::new();
+    aegisbpf(&["detach", "--reason", "nothing is loaded", "--purge"]).yes();
+    let back = ["rollback", "--reason", "a test"];
+    aegisbpf(&back).refused("NOTHING_IN_FORCE", &["no policy is in force"]);
+    aegisbpf(&["confirm"]).refused("NOTHING_TO_CONFIRM", &["nothing waits"]);
+    let policy = case.policy().rule(Rule::deny("r").file(case.file("secret")));
+    let first = case.apply(&policy);
+    aegisbpf(&back).refused("NO_PREVIOUS", &["nothing was in force before", "remove NAME"]);
+    let other = aegisbpf(&["rollback", "t", "--reason", "a test"]);
+    other.refused("NO_OTHER_TEXT", &["policy t", "aegisbpf remove t"]);
+    let unknown = aegisbpf(&["rollback", "--to", "99999", "--reason", "a test"]);
+    unknown.refused("NO_SUCH_GENERATION", &["aegisbpf history"]);
+    aegisbpf(&["diff", "active", "x"]).refused("NO_SUCH_GENERATION", &["x is no generation"]);
+    aegisbpf(&["confirm"]).refused("NOTHING_TO_CONFIRM", &[]);
+    // None of it has changed anything but the log of what was refused.
+    let status = aegisbpf(&["status"]).yes();
+    assert_eq!(status["generation"], first["generation"], "{status}");
+    let log = aegisbpf(&["provenance", "show", "--last", "2"]).yes();
+    let refused = &log["entries"][1]["record"]["entry"];
+    assert_eq!((&refused["command"], &refused["phase"]), (&json!("confirm"), &json!("refused")));
+}
+
+mod denial {
+    use std::{
+        path::{Path, PathBuf},
+        sync::atomic::{AtomicBool, Ordering},
+        time::Duration,
+    };
+
+    use aegis_tests::{Case, Policy, Process, Rule, aegisbpf, agent::Agent, operation::*};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn going_back_is_one_store_that_leads_forward_again() {
+        let (two, mut inside) = Two::new();
+        let (case, old, new) = (&two.case, &two.old, &two.new);
+        let first = two.deny(old, &[]);
+        case.denied(&mut inside, "r", &read(old));
+        let second = two.deny(new, &[]);
+        case.denied(&mut inside, "r", &read(new));
+        let rehearsed = aegisbpf(&["rollback", "--reason", "a test", "--dry-run"]).yes();
+        assert_eq!(rehearsed["changed"], false, "{rehearsed}");
+        case.denied(&mut inside, "r", &read(new));
+        for (to, from, denied, open) in [(&first, &second, old, new), (&second, &first, new, old)] {
+            let back = aegisbpf(&["rollback", "--reason", "denied by mistake"]).yes();
+            assert_eq!(back["generation"], to["generation"], "{back}");
+            assert_eq!(back["from_generation"], from["generation"], "{back}");
+            assert_eq!(back["runtime_state"], "ENFORCE", "{back}");
+            assert_eq!(back["changes"][0]["policy"], "t", "{back}");
+            assert_eq!(back["changes"][0]["denies_less"], true, "{back}");
+            case.denied(&mut inside, "r", &read(denied));
+            case.allowed(&mut inside, &read(open));
+        }
+        case.settle();
+        let history = aegisbpf(&["history", "--last", "2"]).yes();
+        let newest = &history["changes"][1];
+        assert_eq!(newest["command"], "rollback", "{history}");
+        assert_eq!(newest["reason"], "denied by mistake", "{history}");
+        assert_eq!(newest["weakening"], true, "{history}");
+        assert_eq!(newest["role"], "active", "{history}");
+        assert_eq!(history["changes"][0]["role"], "previous", "{history}");
+        let log = aegisbpf(&["provenance", "verify"]).yes();
+        assert_eq!(log["whole"], true, "{log}");
+    }
+
+    /// Nobody of user space is needed for it: what was there before decides from the deadline on.
+    #[test]
+    fn what_nobody_confirms_is_taken_back_by_the_kernel() {
+        let (two, mut inside) = Two::new();
+        let (case, old, new) = (&two.case, &two.old, &two.new);
+        let first = two.deny(old, &[]);
+        case.denied(&mut inside, "r", &read(old));
+        // Somebody else's, in between: going back from what the kernel went back to would take it along.
+        let other = Policy::new("u").workload("w", &[&case.workload()]);
+        let other = case.apply(&other.rule(Rule::deny("u").file(case.file("other"))));
+        let second = two.deny(new, &["--confirm-within", "6s"]);
+        assert!(second["unconfirmed"]["seconds_left"].as_u64() <= Some(6), "{second}");
+        case.denied(&mut inside, "r", &read(new));
+        case.allowed(&mut inside, &read(old));
+        let third = case.try_apply(&two.policy(old));
+        third.refused("CONFIRM_OPEN", &["waits for `aegisbpf confirm`", "rollback"]);
+        // It was allowed, and is denied by nothing but the time.
+        while inside.perform(&read(old)) == Tried::Allowed {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        case.expects_denial("r", "read");
+        case.denied(&mut inside, "r", &read(old));
+        case.allowed(&mut inside, &read(new));
+        case.settle();
+        aegisbpf(&["confirm"]).refused("NOTHING_TO_CONFIRM", &["the deadline may have passed"]);
+        let status = aegisbpf(&["prove"]).yes();
+        assert_eq!(status["generation"], other["generation"], "{status}");
+        assert_eq!(status["runtime_state"], "ENFORCE", "{status}");
+        assert_eq!(status["unconfirmed"], Value::Null, "{status}");
+        let history = aegisbpf(&["history", "--last", "1"]).yes();
+        assert_eq!(history["changes"][0]["command"], "deadline", "{history}");
+        assert_eq!(history["changes"][0]["policies"], json!(["t"]), "{history}");
+        let back = aegisbpf(&["rollback", "--reason", "a test"]);
+        back.refused("CHANGES_MORE", &["also change what the last change did not: u", "--all"]);
+        let back = aegisbpf(&["rollback", "--all", "--reason", "a test"]).yes();
+        assert_eq!(back["generation"], first["generation"], "{back}");
+        case.was_removed("u");
+    }
+
+    #[test]
+    fn what_is_confirmed_stays() {
+        let (two, mut inside) = Two::new();
+        let (case, new) = (&two.case, &two.new);
+        let applied = two.deny(new, &["--confirm-within", "5s"]);
+        case.denied(&mut inside, "r", &read(new));
+        let confirmed = aegisbpf(&["confirm"]).yes();
+        assert_eq!(confirmed["generation"], applied["generation"], "{confirmed}");
+        std::thread::sleep(Duration::from_secs(5));
+        case.denied(&mut inside, "r", &read(new));
+        case.settle();
+        let status = aegisbpf(&["status"]).yes();
+        assert_eq!(status["generation"], applied["generation"], "{status}");
+        assert_eq!(status["unconfirmed"], Value::Null, "{status}");
+        let kept = std::fs::read_to_string("/var/lib/aegisbpf/confirmed.json").unwrap();
+        let kept: Value = serde_json::from_str(&kept).unwrap();
+        assert_eq!(kept["generation"], applied["generation"], "{kept}");
+    }
+
+    /// What one team takes back is not what another has put in force since.
+    #[test]
+    fn one_policy_goes_back_and_the_others_stay() {
+        let (two, mut inside) = Two::new();
+        let (case, old, new) = (&two.case, &two.old, &two.new);
+        let first = two.deny(old, &[]);
+        case.denied(&mut inside, "r", &read(old));
+        two.deny(new, &[]);
+        let theirs = case.file("theirs");
+        let other = Policy::new("u").workload("w", &[&case.workload()]);
+        case.apply(&other.rule(Rule::deny("u").file(&theirs)));
+        let back = aegisbpf(&["rollback", "t", "--reason", "denied by mistake"]).yes();
+        assert_eq!(back["policies"].as_array().map(Vec::len), Some(2), "{back}");
+        case.denied(&mut inside, "r", &read(old));
+        case.denied(&mut inside, "u", &read(&theirs));
+        case.allowed(&mut inside, &read(new));
+        let differ = aegisbpf(&["diff", "previous", "active"]).yes();
+        assert_eq!(differ["changes"][0]["policy"], "t", "{differ}");
+        assert_eq!(differ["changes"].as_array().map(Vec::len), Some(1), "{differ}");
+        // A whole set of before.
+        let number = first["generation"].to_string();
+        let to = ["rollback", "--to", &number, "--reason", "a test"];
+        let whole = aegisbpf(&to).yes();
+        assert_eq!(whole["set_digest"], first["set_digest"], "{whole}");
+        case.was_removed("u");
+        case.denied(&mut inside, "r", &read(old));
+        case.allowed(&mut inside, &read(&theirs));
+        case.settle();
+    }
+
+    /// Forward, back, back by itself, with an agent that comes and goes: there is no moment in between.
+    #[test]
+    fn no_try_succeeds_while_policies_change_and_change_back() {
+        let (two, mut inside) = Two::new();
+        let case = &two.case;
+        let always = case.file("always");
+        let policy = |other: &Path| case.policy().rule(Rule::deny("r").file(&always).file(other));
+        case.apply(&policy(&two.old));
+        case.denied(&mut inside, "r", &read(&always));
+        let rounds = if std::env::var_os("AEGIS_FULL").is_some() { 50 } else { 1 };
+        let over = AtomicBool::new(false);
+        let tries = std::thread::scope(|scope| {
+            let attacker = scope.spawn(|| {
+                let mut tries = 0;
+                // Each is an event, which somebody has to write down.
+                while !over.load(Ordering::Relaxed) {
+                    let tried = inside.perform(&read(&always));
+                    assert_eq!(tried, Tried::Refused(1), "NOT DENIED: try {tries}");
+                    tries += 1;
+                    std::thread::sleep(Duration::from_millis(4));
+                }
+                tries
+            });
+            // Whatever fails here, the attacker ends.
+            let ends = Ends(&over);
+            for _ in 0..rounds {
+                case.apply(&policy(&two.new));
+                for _ in 0..2 {
+                    aegisbpf(&["rollback", "--reason", "a test"]).yes();
+                }
+                case.apply_with(&policy(&two.old), &["--confirm-within", "2s"]);
+                let mut agent = Agent::start(&[]);
+                agent.tells("the kernel went back by itself");
+                agent.ends();
+                aegisbpf(&["rollback", "t", "--reason", "a test"]).yes();
+            }
+            drop(ends);
+            attacker.join().unwrap()
+        });
+        eprintln!("{tries} tries");
+        assert!(tries > 100 * rounds, "{tries}");
+        case.forget();
+    }
+
+    struct Ends<'a>(&'a AtomicBool);
+
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A case with two files, one of which is denied.
+    struct Two {
+        case: Case,
+        old: PathBuf,
+        new: PathBuf,
+    }
+
+    impl Two {
+        fn new() -> (Self, Process) {
+            let case = Case::new();
+            let (old, new) = (case.file("old"), case.file("new"));
+            let mut inside = case.inside();
+            case.control(&mut inside, &[read(&old), read(&new)]);
+            (Self { case, old, new }, inside)
+        }
+
+        fn policy(&self, denied: &Path) -> Policy {
+            self.case.policy().rule(Rule::deny("r").file(denied))
+        }
+
+        #[track_caller]
+        fn deny(&self, denied: &Path, flags: &[&str]) -> Value {
+            self.case.apply_with(&self.policy(denied), flags)
+        }
+    }
+}
