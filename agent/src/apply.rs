@@ -30,6 +30,7 @@ use crate::{
     confirmation,
     context::Context,
     decoder::compile_set,
+    emergency,
     event_log::EventLog,
     failure::Refusal,
     files,
@@ -140,6 +141,7 @@ pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<
         refilled: None,
         anew: None,
         settled: None,
+        restored: None,
         _lock: lock,
     };
     let done = attempt.run(&mut steps, &mut undo);
@@ -200,6 +202,8 @@ struct Attempt<'a> {
     anew: Option<Slot>,
     /// What to say of the end of an earlier confirmation.
     settled: Option<String>,
+    /// What became of an emergency from before a reboot.
+    restored: Option<String>,
     _lock: Lock,
 }
 
@@ -238,6 +242,7 @@ impl Attempt<'_> {
                 let kernel =
                     Kernel::install(&self.context.pins).context("failed to attach the programs")?;
                 kernel.number_from(self.last_number());
+                self.restored = emergency::restore(self.context, &kernel);
                 kernel
             }
         };
@@ -399,11 +404,14 @@ impl Attempt<'_> {
         warn(self.tidy(kernel));
         steps.end();
         warnings.extend(self.log_done(&proof, steps));
+        if self.restored.is_some() {
+            warnings.extend(emergency::settle(self.context, kernel.switches()).warnings);
+        }
         Ok(Report {
             changed: true,
             dry_run: false,
             workloads: workloads(ruleset, &cgroups.all),
-            reason: Some(reason(&wanted)),
+            reason: Some(reason(&wanted, kernel)),
             generation: Some(generation),
             set: wanted,
             objects,
@@ -441,7 +449,7 @@ impl Attempt<'_> {
     /// What is worth knowing of how it was done.
     fn warnings(&self, cgroups: &Cgroups) -> Vec<String> {
         let scan = (!self.request.link_scan).then(|| bindings::NO_LINK_SCAN.to_owned());
-        cgroups.warning().into_iter().chain(scan).collect()
+        cgroups.warning().into_iter().chain(scan).chain(self.restored.clone()).collect()
     }
 
     /// Frees what nothing leads back to, and forgets the texts that nobody goes back to any more.
@@ -612,9 +620,11 @@ fn demand(proof: &Proof, when: &str) -> anyhow::Result<()> {
 }
 
 /// The posture of a set that was just proved.
-fn reason(set: &StoredSet) -> Reason {
+fn reason(set: &StoredSet, kernel: &Kernel) -> Reason {
+    let emergency = kernel.switches().emergency().is_some();
     match (set.set.is_empty(), set.set.iter().any(|(policy, mode)| enforces(policy, mode))) {
         (true, _) => Reason::NoPolicy,
+        (false, _) if emergency => Reason::EmergencyDisabled,
         (false, true) => Reason::Proven,
         (false, false) => Reason::AllAudit,
     }

@@ -10,6 +10,8 @@ use std::{path::PathBuf, time::Duration};
 use aegis_policy::Mode;
 use clap::{Args, Parser, Subcommand};
 
+use crate::emergency;
+
 pub(crate) use life::{Diff, Rollback, ShowHistory};
 pub(crate) use signing::{By, Init, Install, Keygen, Propose, Show, Sign, SignRoot, Trust, Verify};
 
@@ -72,6 +74,9 @@ pub(crate) enum Verb {
     Status,
     /// Say which cgroups and processes belong to each workload now
     Workloads,
+    /// Let through what rules deny, for a while; or end that
+    #[command(subcommand)]
+    Emergency(Emergency),
     /// Take everything of AegisBPF out of this kernel
     Detach(Detach),
     /// Provoke denials, and compare the kernel with the policies
@@ -103,6 +108,9 @@ pub(crate) enum Verb {
     /// Open a file from a cgroup, for `explain --live`
     #[command(name = "__open", hide = true)]
     Open(Open),
+    /// Write down what became of the emergency switch, for `emergency`
+    #[command(name = "__settle", hide = true)]
+    Settle(Settle),
 }
 
 /// Flags of `check`.
@@ -167,8 +175,9 @@ pub(crate) struct Apply {
     /// Why; needed if less is denied afterwards
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub(crate) reason: Option<String>,
-    /// The kernel goes back by itself after this time, as 90s, 5m or 1h, unless `confirm` comes first
-    #[arg(long, value_name = "TIME", value_parser = confirm_within)]
+    /// The kernel goes back by itself after this time, as 90s, 5m or 1h (from 1s to 24h), unless
+    /// `confirm` comes first
+    #[arg(long, value_name = "TIME", value_parser = limit)]
     pub(crate) confirm_within: Option<Duration>,
 }
 
@@ -180,9 +189,53 @@ pub(crate) struct Remove {
     /// Why; goes into the provenance log
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub(crate) reason: String,
-    /// The kernel goes back by itself after this time, as 90s, 5m or 1h, unless `confirm` comes first
-    #[arg(long, value_name = "TIME", value_parser = confirm_within)]
+    /// The kernel goes back by itself after this time, as 90s, 5m or 1h (from 1s to 24h), unless
+    /// `confirm` comes first
+    #[arg(long, value_name = "TIME", value_parser = limit)]
     pub(crate) confirm_within: Option<Duration>,
+}
+
+/// What of `emergency`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Emergency {
+    /// From now on let through what rules deny, and report it; the kernel ends that by itself
+    Disable(Disable),
+    /// Deny again
+    Enable(Enable),
+    /// Say whether rules deny, who said so, and until when
+    Status,
+}
+
+/// Flags of `emergency disable`.
+#[derive(Debug, Args)]
+pub(crate) struct Disable {
+    /// Why; stays in the kernel's memory and goes into the provenance log
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: String,
+    /// For how long, as 90s, 15m or 2h: from 1s to 24h
+    #[arg(long = "for", value_name = "TIME", value_parser = limit, default_value = "15m")]
+    pub(crate) limit: Duration,
+    /// Also what protects the enforcement itself
+    #[arg(long)]
+    pub(crate) guards_too: bool,
+}
+
+/// Flags of `emergency enable`.
+#[derive(Debug, Args)]
+pub(crate) struct Enable {
+    /// Why; stays in the kernel's memory and goes into the provenance log
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: String,
+}
+
+/// Arguments of what writes down what became of the emergency switch.
+#[derive(Debug, Args)]
+pub(crate) struct Settle {
+    /// What was typed
+    pub(crate) command: String,
+    /// That it was refused, for this reason of the operator's
+    #[arg(long)]
+    pub(crate) refused: Option<String>,
 }
 
 /// Flags of `detach`.
@@ -307,20 +360,18 @@ pub(crate) struct Open {
     pub(crate) path: PathBuf,
 }
 
-/// Long enough to type a command, and no longer than a day.
-fn confirm_within(text: &str) -> Result<Duration, String> {
-    let (digits, unit) = match text.strip_suffix('h') {
-        Some(hours) => (hours, 3600),
-        None => match text.strip_suffix('m') {
-            Some(minutes) => (minutes, 60),
-            None => (text.strip_suffix('s').unwrap_or(text), 1),
-        },
+fn limit(text: &str) -> Result<Duration, String> {
+    let wrong = || "it is from 1s to 24h, as 90s, 15m or 2h".to_owned();
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b's') => (text.strip_suffix('s'), 1),
+        Some(b'm') => (text.strip_suffix('m'), 60),
+        Some(b'h') => (text.strip_suffix('h'), 3600),
+        _ => (None, 0),
     };
-    let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    seconds
-        .filter(|seconds| (1..=86_400).contains(seconds))
-        .map(Duration::from_secs)
-        .ok_or_else(|| "it is as 90s, 5m or 1h: at least a second, at most a day".to_owned())
+    let number = digits.and_then(|digits| digits.parse::<u64>().ok()).ok_or_else(wrong)?;
+    let limit = Duration::from_secs(number.checked_mul(unit).ok_or_else(wrong)?);
+    let allowed = Duration::from_secs(1)..=emergency::LONGEST;
+    Some(limit).filter(|limit| allowed.contains(limit)).ok_or_else(wrong)
 }
 
 fn patience(text: &str) -> Result<Duration, String> {
@@ -369,18 +420,24 @@ mod tests {
     }
 
     #[test]
-    fn a_confirmation_is_waited_for_between_a_second_and_a_day() {
-        assert_eq!(confirm_within("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(confirm_within("5m"), Ok(Duration::from_secs(300)));
-        assert_eq!(confirm_within("24h"), Ok(Duration::from_secs(86_400)));
-        for wrong in ["", "0s", "25h", "-1s", "1d", "99999999999999999999h"] {
-            assert!(confirm_within(wrong).is_err(), "{wrong}");
+    fn an_emergency_lasts_from_a_second_to_a_day() {
+        assert_eq!(limit("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(limit("15m"), Ok(Duration::from_secs(900)));
+        assert_eq!(limit("24h"), Ok(emergency::LONGEST));
+        for wrong in ["", "s", "0s", "-1m", "25h", "1441m", "86401s", "15", "1d", "1.5h", "+ 1m"] {
+            assert!(limit(wrong).is_err(), "{wrong}");
         }
+        assert!(limit("99999999999999999999h").is_err());
     }
 
     #[test]
     fn a_weakening_without_a_reason_is_bad_usage() {
-        for line in [&["aegisbpf", "detach"][..], &["aegisbpf", "remove", "x", "--reason", " "]] {
+        for line in [
+            &["aegisbpf", "detach"][..],
+            &["aegisbpf", "remove", "x", "--reason", " "],
+            &["aegisbpf", "emergency", "disable"],
+            &["aegisbpf", "emergency", "disable", "--reason", ""],
+        ] {
             let error = Cli::try_parse_from(line).expect_err("needs a reason");
             assert_eq!(error.exit_code(), 2);
         }

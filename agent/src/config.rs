@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use crate::failure::Refusal;
 
 pub(crate) use read::read;
-pub(crate) use values::{AllowUnsigned, GateMode, LogFormat, Loopback, Place, Rollout};
+pub(crate) use values::{AllowUnsigned, GateMode, LogFormat, Loopback, Pattern, Place, Rollout};
 
 use values::Setting;
 
@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) rollout: Rollout,
     /// When `--allow-unsigned` may be used.
     pub(crate) allow_unsigned: AllowUnsigned,
+    /// What the reason of an emergency has to look like.
+    pub(crate) emergency_reason: Pattern,
     /// Where the agent answers with its metrics, if anywhere.
     pub(crate) metrics_listen: Loopback,
     /// The file that the agent writes its metrics to, if any.
@@ -89,7 +91,7 @@ pub(crate) struct Key {
 }
 
 /// The table.
-pub(crate) const KEYS: [Key; 9] = [
+pub(crate) const KEYS: [Key; 10] = [
     Key {
         name: "enforce_gate_mode",
         takes: GateMode::TAKES,
@@ -121,6 +123,16 @@ pub(crate) const KEYS: [Key; 9] = [
                well, or not at all",
         set: |config, text| put(&mut config.allow_unsigned, text),
         show: |config| config.allow_unsigned.written(),
+        bare: false,
+    },
+    Key {
+        name: "emergency.reason_pattern",
+        takes: Pattern::TAKES,
+        flag: None,
+        reloads: true,
+        what: "what the whole reason of `emergency disable` has to match; any reason if empty",
+        set: |config, text| put(&mut config.emergency_reason, text),
+        show: |config| config.emergency_reason.written(),
         bare: false,
     },
     Key {
@@ -193,6 +205,7 @@ impl Default for Config {
             enforce_gate_mode: GateMode::FailClosed,
             rollout: Rollout::Direct,
             allow_unsigned: AllowUnsigned::UntilRoot,
+            emergency_reason: Pattern::default(),
             metrics_listen: Loopback::default(),
             metrics_textfile: Place::default(),
             log_format: LogFormat::Auto,
@@ -402,7 +415,9 @@ mod tests {
     #[test]
     fn what_is_shown_reads_as_the_same_configuration() {
         let changed = "enforce_gate_mode = \"audit-fallback\"\n\
-                       rollout = \"confirm\"\ntrust.allow_unsigned = \"never\"\n\
+                       rollout = \"confirm\"\n\
+                       trust.allow_unsigned = \"never\"\n\
+                       emergency.reason_pattern = \"INC-[0-9]+: .+\"\n\
                        metrics.listen = \"[::1]:9464\"\nmetrics.textfile = \"/x.prom\"\n\
                        log.format = \"json\"\ndirectories.state = \"/s\"\n\
                        directories.run = \"/r\"\ndirectories.bpffs = \"/b\"\n";

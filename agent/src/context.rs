@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    cli::Cli,
+    cli::{Cli, Verb},
     config::{Config, Loaded},
     files,
 };
@@ -38,7 +38,14 @@ impl Context {
     /// As the flags and the configuration say, with every fault of the configuration.
     pub(crate) fn new(cli: &Cli) -> anyhow::Result<(Self, Loaded)> {
         let root = files::absolute(&cli.root)?;
-        let mut loaded = Config::load(&Config::path(&root))?;
+        let loaded = Config::load(&Config::path(&root));
+        let mut loaded = match (loaded, &cli.verb) {
+            // What must never wait for somebody to mend a file goes on without one.
+            (Err(error), Verb::Emergency(_) | Verb::Settle(_)) => {
+                Loaded { faults: vec![format!("error: {error:#}")], ..Loaded::default() }
+            }
+            (loaded, _) => loaded?,
+        };
         let config = &mut loaded.config;
         if let Some(bpffs) = &cli.bpffs {
             let bpffs = files::absolute(bpffs)?;

@@ -33,6 +33,7 @@ use crate::{
     confine::{all_kept, confine},
     confirmation,
     context::Context,
+    emergency::{self, Settled},
     event_log::EventLog,
     failure::{Refusal, tell},
     gate::{self, Decision, Fallback},
@@ -40,7 +41,7 @@ use crate::{
     journal::Priority,
     lock::Lock,
     marks,
-    output::{Answer, Output},
+    output::{Answer, Output, plural},
     posture::Reason,
     service::Service,
     starts::{self, SETTLES_AFTER},
@@ -158,6 +159,8 @@ impl Agent {
             if let Some(kernel) = &kernel {
                 self.note_deadline(kernel)?;
             }
+            // Before it is looked at, so that no throw is overlooked.
+            let switch = kernel.as_ref().map(thrown);
             let moved = self.renew_posture()?;
             if !self.confined {
                 // What follows is what it did once by now: nothing more is needed than that took.
@@ -179,7 +182,7 @@ impl Agent {
                 None => None,
             };
             // The log is given back before the proof, which takes events itself.
-            if let Some(next) = self.take_events(kernel.as_ref(), log.as_ref(), pins)? {
+            if let Some(next) = self.take_events(kernel.as_ref(), log.as_ref(), pins, switch)? {
                 return Ok(next);
             }
         }
@@ -191,6 +194,7 @@ impl Agent {
         kernel: Option<&Kernel>,
         log: Option<&EventLog<'_>>,
         pins: Option<u64>,
+        switch: Option<(bool, u64)>,
     ) -> anyhow::Result<Option<Next>> {
         let active = kernel.map(Kernel::active);
         let marks = || {
@@ -216,7 +220,11 @@ impl Agent {
             if end {
                 return Ok(Some(Next::End));
             }
-            if kernel.map(Kernel::active) != active || marks() != noted || is_told(&self.reloads)? {
+            if kernel.map(Kernel::active) != active
+                || marks() != noted
+                || kernel.map(thrown) != switch
+                || is_told(&self.reloads)?
+            {
                 return Ok(None);
             }
             // Events may come by the thousand; a look twice a second is enough.
@@ -303,6 +311,9 @@ impl Agent {
         {
             self.service.say(Priority::Warning, &format!("{error:#}"))?;
         }
+        if let Some(kernel) = &view.kernel {
+            self.settle(kernel)?;
+        }
         if self.posture.replace(view.reason) == Some(view.reason) {
             return Ok(moved);
         }
@@ -320,6 +331,22 @@ impl Agent {
         let noted = confirmation::settle_unless_busy(&self.context, kernel);
         let warning = noted.unwrap_or_else(|error| Some(format!("{error:#}")));
         warning.map_or(Ok(()), |warning| self.service.say(Priority::Warning, &warning))
+    }
+
+    /// Puts into the log what threw the emergency switch and could not, and forgets an emergency that the
+    /// kernel has ended.
+    fn settle(&self, kernel: &Kernel) -> anyhow::Result<()> {
+        let Settled { logged, warnings, .. } = emergency::settle(&self.context, kernel.switches());
+        if logged > 0 {
+            let told =
+                format!("put {} of the emergency switch into the log", plural(logged, "throw"));
+            self.service.say(Priority::Notice, &told)?;
+        }
+        for warning in warnings {
+            let told = format!("the emergency switch was thrown: {warning}");
+            self.service.say(Priority::Warning, &told)?;
+        }
+        Ok(())
     }
 
     /// Binds the policies that are in force to what is there now, unless that was just tried; whether
@@ -420,6 +447,12 @@ impl Repairs {
     fn wakes_before(&self, until: Instant) -> Instant {
         self.next.map_or(until, |next| next.min(until))
     }
+}
+
+/// What is seen of the emergency switch. That the kernel ended an emergency moves no number.
+fn thrown(kernel: &Kernel) -> (bool, u64) {
+    let switches = kernel.switches();
+    (switches.emergency().is_some(), switches.toggles().0)
 }
 
 /// Whether a signal has come.

@@ -29,6 +29,7 @@ mod decoder;
 mod distribution;
 #[cfg(test)]
 mod documented;
+mod emergency;
 mod event_log;
 mod failure;
 mod files;

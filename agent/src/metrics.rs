@@ -54,7 +54,7 @@ pub(crate) struct Sample {
 }
 
 /// The table.
-pub(crate) const METRICS: [Metric; 21] = [
+pub(crate) const METRICS: [Metric; 24] = [
     Metric {
         name: "aegisbpf_build",
         kind: Kind::Info,
@@ -123,6 +123,36 @@ pub(crate) const METRICS: [Metric; 21] = [
         labels: &[],
         help: "Whether a command went on without enforcing (gate mode audit-fallback)",
         read: |sample| plain(truth(sample.view.fallback.is_some())),
+    },
+    Metric {
+        name: "aegisbpf_emergency",
+        kind: Kind::Gauge,
+        unit: "",
+        labels: &[],
+        help: "Whether the emergency switch lets through what rules deny",
+        read: |sample| plain(truth(sample.view.emergency().is_some())),
+    },
+    Metric {
+        name: "aegisbpf_emergency_remaining_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        labels: &[],
+        help: "How long until the kernel ends the emergency; none: there is none",
+        read: |sample| {
+            let holds = sample.view.emergency();
+            holds.map_or_else(Vec::new, |holds| plain(number(holds.remaining_seconds)))
+        },
+    },
+    Metric {
+        name: "aegisbpf_emergency_toggles",
+        kind: Kind::Counter,
+        unit: "",
+        labels: &[],
+        help: "How often the emergency switch was thrown, since the programs were attached",
+        read: |sample| {
+            let switch = sample.view.switch.as_ref();
+            switch.map_or_else(Vec::new, |switch| plain(number(switch.toggles)))
+        },
     },
     Metric {
         name: "aegisbpf_generation",

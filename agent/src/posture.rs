@@ -16,6 +16,8 @@ pub(crate) enum RuntimeState {
     Audit,
     /// Enforcement was asked for, this host cannot, and the gate mode lets it go on without.
     AuditFallback,
+    /// Somebody threw the emergency switch: what policies deny is let through, and reported.
+    EmergencyDisabled,
     /// Something is attached, and it is not sure that it does what policies say.
     Degraded,
     /// Nothing decides.
@@ -24,14 +26,21 @@ pub(crate) enum RuntimeState {
 
 impl RuntimeState {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Enforce, Self::Audit, Self::AuditFallback, Self::Degraded, Self::NotLoaded];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Enforce,
+        Self::Audit,
+        Self::AuditFallback,
+        Self::EmergencyDisabled,
+        Self::Degraded,
+        Self::NotLoaded,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Enforce => "ENFORCE",
             Self::Audit => "AUDIT",
             Self::AuditFallback => "AUDIT_FALLBACK",
+            Self::EmergencyDisabled => "EMERGENCY_DISABLED",
             Self::Degraded => "DEGRADED",
             Self::NotLoaded => "NOT_LOADED",
         }
@@ -47,6 +56,7 @@ pub(crate) enum Reason {
     NoGeneration,
     NoPolicy,
     GateFallback,
+    EmergencyDisabled,
     NotRoot,
     HostBlocks,
     RequirementLost,
@@ -139,6 +149,15 @@ impl Reason {
                 "enforcement was asked for, this host cannot, and the gate mode is audit-fallback: \
                  NOTHING is denied",
                 "mend what `aegisbpf capabilities` says, then apply again",
+            ),
+            Self::EmergencyDisabled => line(
+                "EMERGENCY_DISABLED",
+                RuntimeState::EmergencyDisabled,
+                false,
+                1,
+                "somebody threw the emergency switch: what rules deny is let through and reported, \
+                 until the kernel ends it by itself",
+                "to deny again now: `aegisbpf emergency enable --reason …`",
             ),
             Self::NotRoot => line(
                 "NOT_ROOT",
@@ -245,13 +264,14 @@ impl Reason {
 
     /// All of them, for the tests and the documents.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Proven,
         Self::AllAudit,
         Self::NotAttached,
         Self::NoGeneration,
         Self::NoPolicy,
         Self::GateFallback,
+        Self::EmergencyDisabled,
         Self::NotRoot,
         Self::HostBlocks,
         Self::RequirementLost,
@@ -287,6 +307,8 @@ pub(crate) enum Attached {
         hooks: bool,
         /// Whether links and maps are those that were pinned.
         intact: bool,
+        /// Whether what is denied is let through.
+        emergency: bool,
         active: Active,
     },
 }
@@ -324,11 +346,13 @@ pub(crate) const fn posture(seen: &Seen) -> Reason {
     if !seen.root {
         return Reason::NotRoot;
     }
-    let (hooks, intact, active) = match seen.attached {
+    let (hooks, intact, emergency, active) = match seen.attached {
         Attached::Nothing if seen.fallback => return Reason::GateFallback,
         Attached::Nothing => return Reason::NotAttached,
         Attached::Unreadable => return Reason::PinsUnreadable,
-        Attached::Programs { hooks, intact, active } => (hooks, intact, active),
+        Attached::Programs { hooks, intact, emergency, active } => {
+            (hooks, intact, emergency, active)
+        }
     };
     if !hooks {
         return Reason::HookMissing;
@@ -341,14 +365,20 @@ pub(crate) const fn posture(seen: &Seen) -> Reason {
             active,
             Active::Set { proof: Standing::Passed, enforcing, .. } if enforcing > 0
         );
-        return if proven { Reason::RequirementLost } else { Reason::HostBlocks };
+        return match (proven, emergency) {
+            (false, _) => Reason::HostBlocks,
+            (true, true) => Reason::EmergencyDisabled,
+            (true, false) => Reason::RequirementLost,
+        };
     }
     match active {
         Active::Nothing => Reason::NoGeneration,
-        Active::Unknown => Reason::SetMissing,
         Active::Set { policies: 0, .. } => Reason::NoPolicy,
         Active::Set { proof: Standing::Failed, .. } => Reason::ProofFailed,
         Active::Set { proof: Standing::DeniedByOther, .. } => Reason::DeniedByOther,
+        // Whatever else follows would say that something is denied.
+        _ if emergency => Reason::EmergencyDisabled,
+        Active::Unknown => Reason::SetMissing,
         Active::Set { proof: Standing::Missing, .. } => Reason::ProofMissing,
         Active::Set { moved: true, .. } => Reason::ObjectsMoved,
         Active::Set { unbound: true, .. } => Reason::Unbound,
@@ -377,8 +407,13 @@ mod tests {
     }
 
     fn programs(active: Active) -> Seen {
-        let attached = Attached::Programs { hooks: true, intact: true, active };
+        let attached = Attached::Programs { hooks: true, intact: true, emergency: false, active };
         Seen { root: true, blocked: false, fallback: false, attached }
+    }
+
+    fn spared(seen: Seen) -> Seen {
+        let Attached::Programs { hooks, intact, active, .. } = seen.attached else { return seen };
+        Seen { attached: Attached::Programs { hooks, intact, emergency: true, active }, ..seen }
     }
 
     fn proof(proof: Standing) -> Seen {
@@ -411,9 +446,23 @@ mod tests {
             (Seen { blocked: true, ..proof(Standing::Missing) }, Reason::HostBlocks),
             (Seen { blocked: true, ..proof(Standing::Failed) }, Reason::HostBlocks),
             (programs(unbound), Reason::Unbound),
+            (spared(programs(unbound)), Reason::EmergencyDisabled),
+            (spared(programs(GOOD)), Reason::EmergencyDisabled),
+            (spared(programs(set(1, 0, true))), Reason::EmergencyDisabled),
+            (spared(programs(Active::Unknown)), Reason::EmergencyDisabled),
+            (spared(proof(Standing::Missing)), Reason::EmergencyDisabled),
+            (spared(proof(Standing::Failed)), Reason::ProofFailed),
+            (spared(Seen { blocked: true, ..programs(GOOD) }), Reason::EmergencyDisabled),
+            (spared(Seen { blocked: true, ..proof(Standing::Missing) }), Reason::HostBlocks),
+            (spared(programs(set(0, 0, false))), Reason::NoPolicy),
             (
                 Seen {
-                    attached: Attached::Programs { hooks: true, intact: false, active: GOOD },
+                    attached: Attached::Programs {
+                        hooks: true,
+                        intact: false,
+                        emergency: true,
+                        active: GOOD,
+                    },
                     ..programs(GOOD)
                 },
                 Reason::PinsChanged,
@@ -421,7 +470,12 @@ mod tests {
             (Seen { attached: Attached::Unreadable, ..programs(GOOD) }, Reason::PinsUnreadable),
             (
                 Seen {
-                    attached: Attached::Programs { hooks: false, intact: false, active: GOOD },
+                    attached: Attached::Programs {
+                        hooks: false,
+                        intact: false,
+                        emergency: true,
+                        active: GOOD,
+                    },
                     ..programs(GOOD)
                 },
                 Reason::HookMissing,
@@ -449,6 +503,14 @@ mod tests {
         for (seen, reason) in sights() {
             let enforces = reason.meaning().state == RuntimeState::Enforce;
             assert_eq!(enforces, reason == Reason::Proven, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn in_an_emergency_nothing_is_said_to_deny() {
+        for (seen, _) in sights().into_iter().filter(|(seen, _)| seen.root) {
+            let reason = posture(&spared(seen));
+            assert!(!reason.meaning().denies, "{seen:?}: {reason:?}");
         }
     }
 

@@ -40,7 +40,7 @@ use crate::{context::Context, failure, proof::Proof, state::StoredSet, time, tru
 use origin::Origin;
 use store::{Store, Tail, Wait};
 
-pub(crate) use origin::now;
+pub(crate) use origin::{login_uid, now};
 pub(crate) use store::{RESERVE, Snapshot};
 
 /// The log of this node.
@@ -196,12 +196,27 @@ impl Log {
         })
     }
 
-    /// Puts on record what has acted already.
-    fn after(&self, entry: &Entry) -> Option<String> {
-        let error = self.append(entry, Urgency::After).err()?;
+    /// Puts on record what acted without having been begun, because it must not wait for a disk. That it
+    /// could not be logged is for the caller to count, once.
+    ///
+    /// # Errors
+    /// If it is not on disk for certain.
+    pub(crate) fn acted(&self, mut entry: Entry) -> anyhow::Result<()> {
+        entry.phase = Phase::Done;
+        self.append(&entry, Urgency::After).map(drop)
+    }
+
+    /// Counts something that acted and could not be logged.
+    pub(crate) fn count_unlogged(&self) {
         if let Ok(Some(witness)) = Witness::open(&self.pins) {
             witness.count_unlogged();
         }
+    }
+
+    /// Puts on record what has acted already.
+    fn after(&self, entry: &Entry) -> Option<String> {
+        let error = self.append(entry, Urgency::After).err()?;
+        self.count_unlogged();
         Some(format!("`{}` is not in the provenance log: {error:#}", entry.command))
     }
 

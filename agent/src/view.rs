@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use aegis_abi::{Count, CountKey};
-use aegis_kernel::{Generation, Kernel, Slot, probe::Facts};
+use aegis_kernel::{Generation, Kernel, Slot, Switches, probe::Facts};
 use aegis_policy::Ruleset;
 use anyhow::Context as _;
 
@@ -18,6 +18,7 @@ use crate::{
     context::Context,
     coverage::Coverage,
     decoder::compile_set,
+    emergency::{Holds, Switch},
     event_log::EventLog,
     failure::Refusal,
     gate::Fallback,
@@ -51,6 +52,8 @@ pub(crate) struct View {
     pub(crate) changed: Vec<String>,
     /// That somebody went on without enforcing.
     pub(crate) fallback: Option<Fallback>,
+    /// The emergency switch; `None` if nothing is pinned, or it cannot be read.
+    pub(crate) switch: Option<Switch>,
     /// What a benchmark measured, if somebody imported that.
     pub(crate) perf: Option<Perf>,
     /// Starts of this host that are not known to have ended well.
@@ -162,6 +165,14 @@ fn look(context: &Context, found: Capabilities, compiled: bool) -> anyhow::Resul
     };
     let proof =
         active.as_ref().and_then(|active| proof::last_of(context, active.generation.number));
+    let switch = match &kernel {
+        Some(kernel) => Some(Switch::of(kernel.switches())),
+        // Of pins that cannot all be read it may be one that can.
+        None if unreadable.is_some() => {
+            Switches::open(&context.pins).ok().flatten().as_ref().map(Switch::of)
+        }
+        None => None,
+    };
     let mut view = View {
         facts,
         blockers,
@@ -170,6 +181,7 @@ fn look(context: &Context, found: Capabilities, compiled: bool) -> anyhow::Resul
         hooks,
         changed,
         fallback: Fallback::recorded(context),
+        switch,
         perf: Perf::recorded(context),
         starts: Starts::recorded(context),
         active,
@@ -234,6 +246,9 @@ impl View {
 
     /// What of the view makes the reason, in words.
     pub(crate) fn detail(&self) -> Option<String> {
+        if let (Reason::EmergencyDisabled, Some(holds)) = (self.reason, self.emergency()) {
+            return Some(holds.told());
+        }
         let hooks = self.hooks.iter().filter_map(|(hook, error)| {
             error.as_ref().map(|error| format!("hook {hook}: {error}"))
         });
@@ -262,6 +277,11 @@ impl View {
         self.kernel.as_ref().and_then(Open::of)
     }
 
+    /// The emergency that holds.
+    pub(crate) fn emergency(&self) -> Option<&Holds> {
+        self.switch.as_ref()?.holds.as_ref()
+    }
+
     /// Whether the kernel denies now, as far as is known.
     pub(crate) fn denies(&self) -> bool {
         self.reason.meaning().denies
@@ -269,6 +289,7 @@ impl View {
 
     fn warn(&mut self) {
         let mut warnings = Vec::new();
+        warnings.extend(self.switch.iter().filter_map(Switch::warning));
         warnings.extend(self.proof.iter().flat_map(|proof| proof.coverage.warnings.clone()));
         if switched_off::holds() {
             warnings.push(
@@ -335,7 +356,10 @@ impl View {
         let attached = match (&self.kernel, &self.unreadable) {
             (_, Some(_)) => Attached::Unreadable,
             (None, None) => Attached::Nothing,
-            (Some(_), None) => Attached::Programs { hooks, intact, active },
+            (Some(_), None) => {
+                let emergency = self.emergency().is_some();
+                Attached::Programs { hooks, intact, emergency, active }
+            }
         };
         Seen {
             root: self.facts.root,

@@ -54,7 +54,7 @@ impl Attempt<'_> {
             set: wanted.clone(),
             workloads: workloads(ruleset, &around.cgroups.all),
             objects: around.objects,
-            reason: proof.as_ref().map(|_| reason(wanted)),
+            reason: proof.as_ref().map(|_| reason(wanted, kernel)),
             proof,
             steps: steps.end().to_vec(),
             refilled: None,

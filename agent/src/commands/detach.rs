@@ -17,6 +17,7 @@ use crate::{
     cgroups::Own,
     cli,
     context::Context,
+    emergency,
     failure::Refusal,
     lock::Lock,
     output::Answer,
@@ -67,9 +68,15 @@ pub(crate) fn detach(
     reason: Option<&str>,
 ) -> anyhow::Result<Detached> {
     let own = probe::cgroup2_mount().map(Own::new);
+    // Nothing is left that an emergency could hold for, not even after a reboot.
+    let forget = || match emergency::forget(context) {
+        Ok(was_there) => (was_there, None),
+        Err(error) => (false, Some(format!("an emergency would go on: {error:#}"))),
+    };
     let pinned = context.pins.exists() || Kernel::half_done(&context.pins).exists();
     if !pinned && !context.run.exists() && own.as_ref().is_none_or(|own| !own.exists()) {
-        return Ok(Detached { any: false, warning: None });
+        let (any, warning) = forget();
+        return Ok(Detached { any, warning });
     }
     crate::files::make_directory(&context.run)?;
     let _lock = Lock::take(&context.lock(), command)?;
@@ -93,7 +100,9 @@ pub(crate) fn detach(
         any |= own.remove()?;
     }
     any |= remove_tree(&context.run)?;
-    Ok(Detached { any, warning })
+    let (forgotten, kept) = forget();
+    let warning = warning.into_iter().chain(kept).reduce(|one, other| format!("{one}; {other}"));
+    Ok(Detached { any: any || forgotten, warning })
 }
 
 /// A weakening is on record before it acts.

@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod confirm;
 mod detach;
+mod emergency;
 mod events;
 mod explain;
 mod health;
@@ -52,6 +53,7 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> anyhow::Result<Answer> {
         return looker::serve();
     }
     let (mut context, loaded) = Context::new(cli)?;
+    let sound = loaded.faults.is_empty();
     if let Verb::Apply(cli::Apply { enforce_gate_mode: Some(mode), .. })
     | Verb::Run(cli::Run { enforce_gate_mode: Some(mode), .. }) = &cli.verb
     {
@@ -67,7 +69,7 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> anyhow::Result<Answer> {
     if !stays_where_it_is(&cli.verb) {
         step_aside();
     }
-    let done = act(cli, output, &context);
+    let done = act(cli, output, &context, sound);
     if let (Err(error), Some(entry)) = (&done, asked(&cli.verb))
         && let Some(warning) = Log::new(&context).refused(entry, error)
     {
@@ -119,7 +121,8 @@ fn asked(verb: &Verb) -> Option<Entry> {
     }
 }
 
-fn act(cli: &Cli, output: &Output, context: &Context) -> anyhow::Result<Answer> {
+/// `sound`: whether all of the configuration was understood.
+fn act(cli: &Cli, output: &Output, context: &Context, sound: bool) -> anyhow::Result<Answer> {
     match &cli.verb {
         Verb::Check(args) => check::run(context, args),
         Verb::Explain(args) => explain::run(context, args),
@@ -137,6 +140,7 @@ fn act(cli: &Cli, output: &Output, context: &Context) -> anyhow::Result<Answer> 
         Verb::List => list::run(context),
         Verb::Status => status::run(context),
         Verb::Workloads => workloads::run(context),
+        Verb::Emergency(verb) => emergency::run(context, verb, sound),
         Verb::Detach(args) => detach::run(context, args),
         Verb::Prove => prove::run(context),
         Verb::Health(args) => health::run(context, args),
@@ -152,6 +156,7 @@ fn act(cli: &Cli, output: &Output, context: &Context) -> anyhow::Result<Answer> 
         // Served above: it asks for nothing of ours.
         Verb::Look => looker::serve(),
         Verb::Open(args) => live::open(args),
+        Verb::Settle(args) => emergency::settle(context, args),
     }
 }
 
@@ -209,6 +214,8 @@ const fn goes_on_with_faults(verb: &Verb) -> bool {
             | Verb::Events(_)
             | Verb::Why(_)
             | Verb::Detach(_)
+            | Verb::Emergency(_)
+            | Verb::Settle(_)
             | Verb::Provenance(_)
     )
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     context::Context,
+    emergency::Switch,
     output::{Answer, plural},
     proof::{Outcome, Proof},
     report::{self, short, some},
@@ -52,6 +53,8 @@ pub(super) fn json(view: &View) -> Value {
         "proof_age_seconds": view.proof.as_ref().map(Proof::age),
         "gate_fallback": view.fallback,
         "unconfirmed": view.unconfirmed(),
+        "emergency": view.emergency(),
+        "emergency_toggles": view.switch.as_ref().map(Switch::json),
         "counters": counters,
         "perf": view.perf.as_ref().map(|perf| json!({
             "objectives_met": perf.met(), "age_seconds": perf.age(), "measured_on": perf.measured_on,
@@ -71,6 +74,7 @@ pub(super) fn text(view: &View) -> String {
     if !meaning.fix.is_empty() {
         lines.push(format!("  to do     {}", meaning.fix));
     }
+    lines.extend(view.emergency().map(|holds| format!("  emergency {}", holds.told())));
     if let Some(error) = &view.unreadable {
         lines.push(format!("  pins      {error}"));
     }

@@ -146,6 +146,13 @@ mod tests {
     }
 
     #[test]
+    fn a_bad_pattern_is_said_with_its_place() {
+        let faults = faults("[emergency]\nreason_pattern = \"INC-(\"\n");
+        assert_eq!(faults.len(), 1, "{faults:#?}");
+        assert!(faults[0].contains("c.toml:2:18") && faults[0].contains("unclosed group"));
+    }
+
+    #[test]
     fn what_is_faulty_keeps_its_default_and_what_is_not_counts() {
         let (config, faults) =
             read(Path::new("c"), "log.format = \"json\"\nenforce_gate_mode = \"?\"\n");

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use regex::Regex;
+
 /// A value of the configuration.
 pub(crate) trait Setting: Sized {
     /// What may stand there, for a person.
@@ -142,6 +144,47 @@ impl Setting for Loopback {
     }
 }
 
+/// A regular expression for a whole text; without one, every text will do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pattern(Option<(String, Regex)>);
+
+impl Pattern {
+    /// Whether a text is one of those, from its beginning to its end.
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        self.0.as_ref().is_none_or(|(_, regex)| regex.is_match(text))
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.as_ref().map_or("", |(text, _)| text))
+    }
+}
+
+impl Setting for Pattern {
+    const TAKES: &'static str = "a regular expression, as `\"INC-[0-9]+: .+\"`; or empty";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        // By itself first, so that nothing in it ends the group around it.
+        let regex = Regex::new(text).and_then(|_| Regex::new(&format!(r"\A(?:{text})\z")));
+        match regex {
+            Ok(regex) => Ok(Self(Some((text.to_owned(), regex)))),
+            Err(wrong) => {
+                let wrong = wrong.to_string();
+                let last = wrong.lines().last().unwrap_or_default();
+                Err(format!("it is no regular expression: {}", last.trim_start_matches("error: ")))
+            }
+        }
+    }
+
+    fn written(&self) -> String {
+        self.to_string()
+    }
+}
+
 /// An absolute path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place(Option<PathBuf>);
@@ -227,6 +270,21 @@ mod tests {
         assert!(Loopback::parse("[::1]:9464").is_ok());
         for text in ["0.0.0.0:9464", "192.0.2.1:1", "[::]:1", "localhost:9464", "9464"] {
             assert!(Loopback::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_for_the_whole_text() {
+        let pattern = Pattern::parse("INC-[0-9]+|drill").unwrap();
+        assert!(pattern.matches("INC-12") && pattern.matches("drill"));
+        for text in ["INC-", "INC-12 and more", "a drill", "drills", "drill\n", ""] {
+            assert!(!pattern.matches(text), "{text:?}");
+        }
+        assert!(Pattern::parse("a|ab").unwrap().matches("ab"), "not the first that matches a part");
+        assert!(Pattern::parse("").unwrap().matches("anything"));
+        for text in ["(", "a)|(b", "[z-a]", "*"] {
+            let wrong = Pattern::parse(text).unwrap_err();
+            assert!(wrong.starts_with("it is no regular expression: "), "{text}: {wrong}");
         }
     }
 

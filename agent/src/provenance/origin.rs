@@ -54,7 +54,7 @@ pub(super) fn new_instance() -> anyhow::Result<String> {
 }
 
 /// Who logged in for this process, whoever it became; kernels without audit do not know.
-fn login_uid() -> Option<u32> {
+pub(crate) fn login_uid() -> Option<u32> {
     let text = std::fs::read_to_string("/proc/self/loginuid").ok()?;
     text.trim().parse().ok().filter(|uid| *uid != u32::MAX)
 }
