@@ -17,6 +17,7 @@ mod boot_lockdown;
 mod boot_without_bpf_lsm;
 mod bypass;
 mod config;
+mod deadline;
 mod documents;
 mod failure;
 mod filesystem;
