@@ -19,6 +19,8 @@ mod bypass;
 mod config;
 mod deadline;
 mod documents;
+mod emergency;
+mod emergency_command;
 mod failure;
 mod filesystem;
 mod hooks;

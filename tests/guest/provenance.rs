@@ -22,7 +22,10 @@ fn every_change_and_every_refusal_is_on_record() {
     aegisbpf(&["remove", "other", "--reason", "a slip"]).refused("NO_SUCH_POLICY", &[]);
     aegisbpf(&["apply", "/tmp/none.toml", "--allow-unsigned"]).failed(&["No such file"]);
     node.case.removed(&policy.name);
+    aegisbpf(&["emergency", "disable", "--reason", "a drill"]).yes();
     aegisbpf(&["detach", "--reason", "the end"]).yes();
+    // It ends with what it was about, also over a reboot.
+    assert!(!Path::new("/var/lib/aegisbpf/emergency.json").exists());
 
     let shown = aegisbpf(&["provenance", "show"]).yes();
     let entries = records(&shown);
@@ -45,6 +48,7 @@ fn every_change_and_every_refusal_is_on_record() {
             "apply refused ERROR",
             "remove begin -",
             "remove done -",
+            "emergency disable done -",
             "detach begin -",
             "detach done -",
         ]

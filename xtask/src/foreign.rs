@@ -34,7 +34,7 @@ pub(crate) fn check(series: &[String]) -> anyhow::Result<Vec<String>> {
     Ok(faults)
 }
 
-/// What one node answers: fresh, enforcing, after denials, and to somebody who is not root.
+/// What one node answers: fresh, enforcing, in an emergency, after denials, and to somebody who is not root.
 fn answers(kernel: &Kernel, binary: &Path) -> anyhow::Result<String> {
     let guest = Guest::new(kernel, Accel::of_this_machine(kernel)?)
         .put(binary, "/usr/bin/aegisbpf")
@@ -71,16 +71,20 @@ fn missing(found: &str) -> Vec<String> {
 }
 
 /// What is read, as lines begin: three denials were provoked.
-const EXPECTED: [&str; 12] = [
+const EXPECTED: [&str; 16] = [
     "answer capabilities True",
     "answer capabilities False",
     "answer status NOT_LOADED",
     "answer status ENFORCE",
     "answer status DEGRADED",
+    "answer status EMERGENCY_DISABLED",
+    "answer emergency",
     "aegisbpf_build info 1",
     "state ENFORCE",
     "denied 3",
-    "aegisbpf_posture_transitions counter 1",
+    "aegisbpf_posture_transitions counter 2",
+    "aegisbpf_emergency gauge 1",
+    "aegisbpf_emergency_toggles counter 1",
     "aegisbpf_proof_age_seconds gauge 1",
     "aegisbpf_perf_latency gauge 3",
     "aegisbpf_enforce_blocker info 0",
@@ -115,6 +119,10 @@ for verb in status health prove; do answer status $verb; done
 echo \"answer capabilities $(cat /var/lib/aegisbpf/capabilities.json)\"
 echo \"answer capabilities $(su nobody -c 'aegisbpf capabilities --json 2>/dev/null')\"
 echo \"answer status $(su nobody -c 'aegisbpf status --json 2>/dev/null')\"
+answer emergency 'emergency status'
+answer emergency 'emergency disable --reason drill --for 10m'
+for verb in status health prove; do answer status $verb; done
+answer emergency 'emergency enable --reason over'
 for each in 1 2 3; do
 	sh -c 'echo 0 >/sys/fs/cgroup/w/cgroup.procs; cat /data/secret' >/tmp/out 2>&1 && exit 1
 done
