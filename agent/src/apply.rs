@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use aegis_fault::{self as fault, Point};
 use aegis_kernel::{Generation, Kernel, Resolver, Slot, Slots};
 use aegis_policy::{LowerError, Lowered, Mode, Places, Ruleset, lower_with};
 use anyhow::Context as _;
@@ -209,6 +210,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     fn run(&mut self, steps: &mut Steps, undo: &mut Undo) -> anyhow::Result<Report> {
+        fault::step(Point::Locked)?;
         let kernel = Kernel::open(&self.context.pins).context("failed to open what is pinned")?;
         check_hooks(kernel.as_ref())?;
         if let Some(kernel) = &kernel {
@@ -231,6 +233,7 @@ impl Attempt<'_> {
 
         steps.next("compile");
         let ruleset = Rc::new(compile_set(&wanted, &self.files.built_in())?);
+        fault::step(Point::Compiled)?;
 
         steps.next("attach");
         let kernel = match kernel {
@@ -246,9 +249,11 @@ impl Attempt<'_> {
                 kernel
             }
         };
+        fault::step(Point::Installed)?;
         if !self.request.dry_run {
             undo.home = self.own.home();
             undo.cgroups = self.own.make()?;
+            fault::step(Point::CgroupsMade)?;
             // What is put in force may be about everybody, and this has to go on.
             self.own.join_exempt().context("failed to join the exempt cgroup")?;
         }
@@ -339,6 +344,7 @@ impl Attempt<'_> {
         steps.next("store");
         undo.note(&self.state.set_path(&wanted.set.digest()));
         self.state.store(&wanted)?;
+        fault::step(Point::Stored)?;
 
         steps.next("prove");
         let turn = proof::take_turn(self.context, self.request.command)?;
@@ -349,15 +355,19 @@ impl Attempt<'_> {
         }
         let bench = Bench { kernel, own: &self.own, files: &self.files, log: log.as_ref() };
         kernel.try_out(slot, self.own.scratch_id()?);
+        fault::step(Point::TrialBegun)?;
         let tried = bench.prove(slot, &generation, ruleset);
         kernel.end_trial();
         demand(&tried, "before it was put in force")?;
+        fault::step(Point::TrialEnded)?;
 
         steps.next("log");
         if !matches!(self.request.wish, Wish::Anew(_)) {
             gate.begin(self.candidates(), wanted.set.digest())?;
         }
+        fault::step(Point::FloorsNoted)?;
         undo.keep = Some(self.begin(kernel, &wanted, &generation)?);
+        fault::step(Point::LogBegun)?;
 
         steps.next("flip");
         undo.flipped_from = Some(match self.anew {
@@ -368,6 +378,7 @@ impl Attempt<'_> {
                 kernel.switch(Some(slot), confirm_by)
             }
         });
+        fault::step(Point::Flipped)?;
         kernel
             .wait_for_decisions()
             .context("failed to wait for decisions by the old generation")?;
@@ -375,6 +386,7 @@ impl Attempt<'_> {
         steps.next("prove again");
         let mut proof = bench.prove(slot, &generation, ruleset);
         demand(&proof, "after it was put in force")?;
+        fault::step(Point::ProvedAgain)?;
         // The rows were read back when they were filled, and frozen.
         proof.coverage.objects = objects.found.bound + objects.found.pending.len();
         proof.coverage.warnings = objects.found.warnings();
@@ -395,18 +407,22 @@ impl Attempt<'_> {
                 warn(starts::settle(self.context));
             }
         }
+        fault::passed(Point::Accepted);
         warn(proof::record(self.context, &proof));
         let bindings = Bindings::new(&generation, Some(exempt), self.request.link_scan, names);
         warn(bindings::record(self.context, slot, &bindings));
         warn(installed::renew(self.context, kernel));
         warn(Fallback::forget(self.context));
+        fault::passed(Point::Recorded);
         drop(turn);
         warn(self.tidy(kernel));
+        fault::passed(Point::Tidied);
         steps.end();
         warnings.extend(self.log_done(&proof, steps));
         if self.restored.is_some() {
             warnings.extend(emergency::settle(self.context, kernel.switches()).warnings);
         }
+        fault::passed(Point::LogDone);
         Ok(Report {
             changed: true,
             dry_run: false,

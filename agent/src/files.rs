@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aegis_fault::{self as fault, Point};
 use anyhow::Context as _;
 use rustix::fs::OFlags;
 use zeroize::Zeroize as _;
@@ -148,12 +149,15 @@ fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);
-    let written = write_new(&fresh, bytes, mode).and_then(|()| fs::rename(&fresh, path));
+    let written = fault::step(Point::WriteBegun)
+        .and_then(|()| write_new(&fresh, bytes, mode))
+        .and_then(|()| fault::step(Point::WriteSynced))
+        .and_then(|()| fs::rename(&fresh, path));
     if let Err(error) = written {
         remove(&fresh).with_context(failed)?;
         return Err(error).with_context(failed);
     }
-    sync_directory_of(path).with_context(failed)
+    fault::step(Point::WriteRenamed).and_then(|()| sync_directory_of(path)).with_context(failed)
 }
 
 /// Removes a file if it is there.

@@ -68,9 +68,20 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::{cli::Cli, output::Output};
+use crate::{
+    cli::Cli,
+    output::{Answer, Output},
+};
 
 fn main() -> ExitCode {
+    match aegis_fault::begin() {
+        Ok(None) => {}
+        Ok(Some(text)) => {
+            let names = Answer { text, json: serde_json::Value::Null, exit: 0 };
+            return Output { json: false }.answer(&names).into();
+        }
+        Err(what) => return Output { json: false }.failure(&anyhow::Error::msg(what)).into(),
+    }
     let cli = Cli::parse();
     let output = Output { json: cli.json };
     let code = match commands::run(&cli, &output) {

@@ -25,6 +25,7 @@ use std::{
     },
 };
 
+use aegis_fault::{self as fault, Point};
 use aegis_kernel::{Generation, Kernel, LogHead, Witness};
 use aegis_trust::{
     Digest,
@@ -376,7 +377,10 @@ impl Writer<'_> {
         if let Some(witness) = &self.witness {
             witness.announce(head.sequence, head.hash.bytes());
         }
-        let written = self.store.write(head.sequence, &line, self.urgency == Urgency::After);
+        let written = fault::step(Point::LineAnnounced)
+            .map_err(anyhow::Error::from)
+            .and_then(|()| self.store.write(head.sequence, &line, self.urgency == Urgency::After));
+        fault::passed(Point::LineWritten);
         if let Some(witness) = &self.witness {
             match &written {
                 Ok(()) => witness.confirm(head.sequence),
@@ -384,6 +388,7 @@ impl Writer<'_> {
             }
         }
         written?;
+        fault::passed(Point::LineConfirmed);
         self.head = head;
         journal::tell(&self.log.journal, &record, head);
         Ok(())

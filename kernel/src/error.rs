@@ -126,6 +126,12 @@ impl Error {
         Self::Map { attempt, map: map.to_owned(), source }
     }
 
+    /// A step that was told to fail.
+    pub(crate) fn fault(error: std::io::Error) -> Self {
+        let source = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+        Self::System { attempt: "go on", source }
+    }
+
     /// Whether the kernel said that we may not, rather than that it cannot.
     pub fn is_permission(&self) -> bool {
         match self {

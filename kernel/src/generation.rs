@@ -7,6 +7,7 @@ use aegis_abi::{
     Count, CountKey, InodeKey, LateRow, Rows,
     generated::{AEGIS_CGROUP_CACHE, AEGIS_LATE_ROWS, aegis_generation},
 };
+use aegis_fault::{self as fault, Point};
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapInfo, libbpf_sys};
 use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes};
 
@@ -107,6 +108,7 @@ impl Kernel {
             Some(before) => self.by_slot.share_counts(before, slot, rows),
             None => Ok(()),
         });
+        let filled = filled.and_then(|()| fault::step(Point::HalfFilled).map_err(Error::fault));
         if let Err(error) = filled {
             self.by_slot.clear(slot)?;
             return Err(error);

@@ -14,6 +14,7 @@ use std::{
     sync::atomic::Ordering,
 };
 
+use aegis_fault::{self as fault, Point};
 use libbpf_rs::{Link, MapCore as _, MapHandle, Object, Program, libbpf_sys};
 use rustix::{
     fs::{self, AtFlags, CWD, Mode},
@@ -41,6 +42,7 @@ impl Kernel {
         let half_done = Self::half_done(pins);
         remove_pins(&half_done)?; // of a command that was killed on its way
         let installed = pin_and_attach(&object, &half_done).and_then(|links| {
+            fault::step(Point::HalfInstalled).map_err(Error::fault)?;
             fs::renameat(CWD, &half_done, CWD, pins)
                 .map_err(|source| Error::file("move the new pins to", pins, source))?;
             Ok(links)
@@ -75,6 +77,7 @@ impl Kernel {
         if let Ok(Some(kernel)) = Self::open(pins) {
             kernel.switch(None, None);
         }
+        fault::step(Point::Undecided).map_err(Error::fault)?;
         let mut any = false;
         for place in [pins, &Self::half_done(pins)] {
             any |= remove_pins(place)?;
@@ -214,11 +217,17 @@ fn remove_pins(place: &Path) -> Result<bool, Error> {
             names.push(entry.file_name().to_owned());
         }
     }
-    names.sort_by_key(|name| !name.to_bytes().starts_with(b"link_"));
-    for name in names {
-        fs::unlinkat(&directory, &name, AtFlags::empty())
-            .map_err(|source| Error::file("remove a pin in", place, source))?;
-    }
+    let (links, rest): (Vec<CString>, Vec<CString>) =
+        names.into_iter().partition(|name| name.to_bytes().starts_with(b"link_"));
+    let remove_all = |names: Vec<CString>| {
+        names.iter().try_for_each(|name| {
+            fs::unlinkat(&directory, name, AtFlags::empty())
+                .map_err(|source| Error::file("remove a pin in", place, source))
+        })
+    };
+    remove_all(links)?;
+    fault::step(Point::LinksGone).map_err(Error::fault)?;
+    remove_all(rest)?;
     fs::unlinkat(CWD, place, AtFlags::REMOVEDIR)
         .map_err(|source| Error::file("remove the directory", place, source))?;
     Ok(true)

@@ -9,13 +9,14 @@ use serde_json::Value;
 use crate::command::{cargo, output};
 
 /// What each crate of ours may name. `aegis-policy`, `aegis-kernel` and `aegis-trust` never name each other.
-const MAY_NAME: [(&str, &[&str]); 9] = [
+const MAY_NAME: [(&str, &[&str]); 10] = [
     ("aegis-abi", &[]),
     ("aegis-abi-bindgen", &[]),
     ("aegis-policy", &["aegis-abi"]),
     ("aegis-trust", &[]),
-    ("aegis-kernel", &["aegis-abi"]),
-    ("aegisbpf", &["aegis-abi", "aegis-policy", "aegis-trust", "aegis-kernel"]),
+    ("aegis-fault", &[]),
+    ("aegis-kernel", &["aegis-abi", "aegis-fault"]),
+    ("aegisbpf", &["aegis-abi", "aegis-fault", "aegis-policy", "aegis-trust", "aegis-kernel"]),
     ("aegis-tests", &["aegis-abi", "aegis-policy", "aegis-trust", "aegis-kernel", "aegisbpf"]),
     ("aegis-bench", &["aegis-kernel"]),
     ("xtask", &[]),

@@ -61,6 +61,7 @@ impl Attempt<'_> {
         steps.next("resolve");
         let mut host = self.host()?;
         let mut found = self.find(&mut host, ruleset)?;
+        fault::step(Point::Resolved)?;
         let mut looks = 1;
         let leaving = self.leaving(kernel)?;
         loop {
@@ -75,6 +76,7 @@ impl Attempt<'_> {
             };
             let (slot, generation) = filled.context("failed to fill a generation")?;
             undo.filled = Some(slot);
+            fault::step(Point::Filled)?;
             let every = rows.unknown_label;
             drop(rows);
             // From now on the hooks note what leaves in this slot as well.
@@ -85,6 +87,7 @@ impl Attempt<'_> {
             late::keep(self.context, slot, &generation, &meaning)?;
             steps.next("look again");
             let now = self.find(&mut host, ruleset)?;
+            fault::step(Point::ResolvedAgain)?;
             looks += 1;
             if now.places == found.places {
                 return Ok(Filled { slot, generation, found });

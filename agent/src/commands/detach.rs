@@ -4,6 +4,7 @@
 
 use std::{fs, io};
 
+use aegis_fault::{self as fault, Point};
 use aegis_kernel::{Kernel, probe};
 use aegis_trust::{
     Digest,
@@ -81,10 +82,12 @@ pub(crate) fn detach(
     crate::files::make_directory(&context.run)?;
     let _lock = Lock::take(&context.lock(), command)?;
     let begun = pinned.then(|| begin(context, command, reason)).transpose()?;
+    fault::passed(Point::DetachBegun);
     // Whoever makes a proof now would find neither its files nor its cgroups. The programs have to
     // go even if it takes too long.
     let turn = proof::take_turn(context, command);
     let out = Kernel::detach(&context.pins).context("failed to take the programs out");
+    fault::passed(Point::PinsGone);
     let (mut any, warning) = match (out, begun) {
         (out, None) => (out?, None),
         (Ok(any), Some(begun)) => (any, begun.done()),
@@ -99,6 +102,7 @@ pub(crate) fn detach(
     if let Some(own) = own {
         any |= own.remove()?;
     }
+    fault::step(Point::CgroupsGone)?;
     any |= remove_tree(&context.run)?;
     let (forgotten, kept) = forget();
     let warning = warning.into_iter().chain(kept).reduce(|one, other| format!("{one}; {other}"));

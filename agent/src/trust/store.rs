@@ -15,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aegis_fault::{self as fault, Point};
 use aegis_policy::PolicySet;
 use aegis_trust::{Digest, Envelope, Floors, Kind, TrustRoot};
 use anyhow::Context as _;
@@ -176,12 +177,15 @@ impl TrustStore {
         let install = || {
             files::make_directory(&self.directory.join("roots"))?;
             files::write_whole(&self.root_path(remembered.version), &envelope.write())?;
+            fault::step(Point::RootKept)?;
             self.save(floors)?;
+            fault::step(Point::RootFloorsKept)?;
             let marker = serde_json::to_vec(&remembered)
                 .context("failed to write the root's mark as JSON")?;
             files::write_whole(&self.marker, &marker)
         };
         let installed = install();
+        fault::passed(Point::RootInstalled);
         if installed.is_err() && first {
             // What is half there would look as if a root was lost.
             fs::remove_dir_all(&self.directory)
