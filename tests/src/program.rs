@@ -28,6 +28,15 @@ pub fn command<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
     command
 }
 
+/// The same of the program that goes wrong where it is told to: `NAME:kill`, `NAME:fail`, or either with
+/// `:3` behind it for the third time that it comes there.
+pub fn command_with_fault<S: AsRef<OsStr>>(fault: &str, arguments: &[S]) -> Command {
+    let mut command = Command::new(WITH_FAULTS);
+    command.args(arguments).arg("--json").stdin(Stdio::null()).env_clear();
+    command.env("AEGIS_FAULT", fault);
+    command
+}
+
 /// Runs it and waits.
 pub fn aegisbpf<S: AsRef<OsStr>>(arguments: &[S]) -> Answer {
     Answer::of(command(arguments).output().expect("the program under test starts"))
@@ -86,6 +95,9 @@ impl Answer {
         }
     }
 }
+
+/// The program under test, with the points at which it can be told to go wrong.
+pub const WITH_FAULTS: &str = "/usr/bin/aegisbpf-faults";
 
 fn status(output: &Output) -> i32 {
     output.status.code().unwrap_or(-1)

@@ -16,24 +16,27 @@ pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// Builds `target/dist/aegisbpf`.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
-    let step = Step::begin("building target/dist/aegisbpf");
-    let result = run(static_cargo()?.args([
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        "aegisbpf",
-        "--features",
-        "static",
-    ]));
+    build_with("static", "dist/aegisbpf")
+}
+
+/// Builds `target/dist/aegisbpf-faults`, which tests cut off wherever they like.
+pub(crate) fn build_with_faults() -> anyhow::Result<PathBuf> {
+    build_with("static,faults", "dist/aegisbpf-faults")
+}
+
+fn build_with(features: &str, kept: &str) -> anyhow::Result<PathBuf> {
+    let step = Step::begin(format!("building target/{kept}"));
+    let mut cargo = static_cargo()?;
+    cargo.args(["build", "--quiet", "--release", "--package", "aegisbpf", "--features", features]);
+    let result = run(&mut cargo);
     step.end(if result.is_ok() { "" } else { "failed" });
     result?;
     let built = static_target().join(TRIPLE).join("release/aegisbpf");
-    let kept = target("dist/aegisbpf");
+    let new = target(&format!("{kept}.new"));
+    let kept = target(kept);
     let failed = || format!("failed to write {}", kept.display());
     fs::create_dir_all(target("dist")).with_context(failed)?;
     // Not over the old one, which somebody may be running.
-    let new = target("dist/aegisbpf.new");
     fs::copy(&built, &new).with_context(failed)?;
     fs::rename(&new, &kept).with_context(failed)?;
     Ok(kept)

@@ -24,6 +24,11 @@ impl Program {
     pub(crate) fn place(&self) -> String {
         format!("{}/{}", if self.has_tests { "/tests" } else { "/usr/bin" }, self.name)
     }
+
+    /// One that tests start.
+    pub(crate) fn started(name: &str, file: PathBuf) -> Self {
+        Self { name: name.to_owned(), file, has_tests: false }
+    }
 }
 
 /// Builds the targets of `aegis-tests` that ask for the feature `vm`: tests, and programs that they start.

@@ -195,7 +195,9 @@ fn summary(line: &str) -> Option<Counts> {
 
 fn guest_tests(arguments: &Arguments) -> anyhow::Result<Counts> {
     let binary = dist::build()?;
-    let programs = payload::build()?;
+    let faults = payload::Program::started("aegisbpf-faults", dist::build_with_faults()?);
+    let mut programs = payload::build()?;
+    programs.push(faults);
     guests::run(&binary, &programs, &arguments.kernel, &arguments.filter, arguments.full)
 }
 
