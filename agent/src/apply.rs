@@ -44,6 +44,7 @@ use crate::{
     posture::{Reason, enforces},
     proof::{self, Bench, Proof, ProofFiles},
     provenance::Begun,
+    repair,
     report::{Bound, Report, workloads},
     requirements::Blocker,
     starts,
@@ -143,11 +144,13 @@ pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<
         anew: None,
         settled: None,
         restored: None,
+        repaired: Vec::new(),
         _lock: lock,
     };
     let done = attempt.run(&mut steps, &mut undo);
     match done {
         Ok(mut report) if !report.dry_run => {
+            report.warnings.append(&mut attempt.repaired);
             report.warnings.extend(found.record(context).err().map(|error| format!("{error:#}")));
             Ok(report)
         }
@@ -205,6 +208,8 @@ struct Attempt<'a> {
     settled: Option<String>,
     /// What became of an emergency from before a reboot.
     restored: Option<String>,
+    /// What was cleared away that a killed command had left.
+    repaired: Vec<String>,
     _lock: Lock,
 }
 
@@ -212,6 +217,9 @@ impl Attempt<'_> {
     fn run(&mut self, steps: &mut Steps, undo: &mut Undo) -> anyhow::Result<Report> {
         fault::step(Point::Locked)?;
         let kernel = Kernel::open(&self.context.pins).context("failed to open what is pinned")?;
+        if !self.request.dry_run {
+            self.repaired = repair::after_a_kill(self.context, kernel.as_ref());
+        }
         check_hooks(kernel.as_ref())?;
         if let Some(kernel) = &kernel {
             self.settled = confirmation::settle(self.context, kernel)?;

@@ -147,7 +147,7 @@ pub(crate) fn write_whole_for_all(path: &Path, bytes: &[u8]) -> anyhow::Result<(
 fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let failed = || format!("failed to write {}", path.display());
     let mut fresh = path.as_os_str().to_owned();
-    fresh.push(".new");
+    fresh.push(FRESH);
     let fresh = PathBuf::from(fresh);
     let written = fault::step(Point::WriteBegun)
         .and_then(|()| write_new(&fresh, bytes, mode))
@@ -158,6 +158,11 @@ fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
         return Err(error).with_context(failed);
     }
     fault::step(Point::WriteRenamed).and_then(|()| sync_directory_of(path)).with_context(failed)
+}
+
+/// Whether this is what a file is called until its content is on disk.
+pub(crate) fn is_fresh_name(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(FRESH.as_bytes())
 }
 
 /// Removes a file if it is there.
@@ -202,6 +207,9 @@ pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
     };
     File::open(directory)?.sync_all()
 }
+
+/// What the name of a file ends with until its content is on disk.
+const FRESH: &str = ".new";
 
 #[cfg(test)]
 pub(crate) mod tests {

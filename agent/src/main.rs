@@ -51,6 +51,7 @@ mod posture;
 mod proof;
 mod provenance;
 mod reach;
+mod repair;
 mod report;
 mod requirements;
 mod scan;

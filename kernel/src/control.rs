@@ -106,8 +106,8 @@ impl Control {
         self.trial_word().store(slot.0, Ordering::SeqCst);
     }
 
-    pub(crate) fn end_trial(&self) {
-        self.trial_word().store(0, Ordering::SeqCst);
+    pub(crate) fn end_trial(&self) -> Option<Slot> {
+        Slot::from_number(self.trial_word().swap(0, Ordering::SeqCst))
     }
 
     /// Where proofs are made: a trial decides there, and an emergency does not hold.

@@ -125,9 +125,9 @@ impl Kernel {
         self.control().number_from(last);
     }
 
-    /// Ends [`Kernel::try_out`].
-    pub fn end_trial(&self) {
-        self.control().end_trial();
+    /// Ends [`Kernel::try_out`]; the slot that was tried, if one was.
+    pub fn end_trial(&self) -> Option<Slot> {
+        self.control().end_trial()
     }
 
     /// Waits until no program decides any more by what was switched away from.
