@@ -2,7 +2,8 @@
 //! The trust root that binds this node, and what it has accepted, in the state directory:
 //!
 //! ```text
-//!   trust-root               version and fingerprint of the root; its rename is what installs one
+//!   trust-root               version and fingerprint of the root; its rename is what installs one, the first
+//!                            before its files are there: until they are, whoever asks again finishes it
 //!   trust/roots/N.json       every root that was installed
 //!   trust/floors.json        the versions that were accepted
 //!   trust/accepted/…         every bundle that was accepted, by the digest of its policy
@@ -159,8 +160,9 @@ impl TrustStore {
         files::write_whole(&self.floors_path(), &floors.write())
     }
 
-    /// Makes a root the one that binds this node: it does when this returns, and not before its last
-    /// step.
+    /// Makes a root the one that binds this node: it does when this returns. One that takes the place
+    /// of another does not before its last step; of a first one the mark comes first, so that a kill
+    /// leaves either nothing or what the same command finishes.
     pub(crate) fn install(
         &self,
         envelope: &Envelope,
@@ -174,24 +176,43 @@ impl TrustStore {
             installed: clock().to_string(),
         };
         let first = !self.directory.exists();
+        let marked_first = first && !self.marker.exists();
+        let marker =
+            serde_json::to_vec(&remembered).context("failed to write the root's mark as JSON")?;
         let install = || {
+            if marked_first {
+                files::write_whole(&self.marker, &marker)?;
+            }
             files::make_directory(&self.directory.join("roots"))?;
             files::write_whole(&self.root_path(remembered.version), &envelope.write())?;
             fault::step(Point::RootKept)?;
             self.save(floors)?;
             fault::step(Point::RootFloorsKept)?;
-            let marker = serde_json::to_vec(&remembered)
-                .context("failed to write the root's mark as JSON")?;
-            files::write_whole(&self.marker, &marker)
+            if marked_first { Ok(()) } else { files::write_whole(&self.marker, &marker) }
         };
         let installed = install();
         fault::passed(Point::RootInstalled);
         if installed.is_err() && first {
             // What is half there would look as if a root was lost.
-            fs::remove_dir_all(&self.directory)
-                .with_context(|| format!("failed to remove {}", self.directory.display()))?;
+            self.forget(marked_first)?;
         }
         installed
+    }
+
+    /// Takes away what is half installed, the mark last: without the files it says what is missing.
+    fn forget(&self, and_mark: bool) -> anyhow::Result<()> {
+        match fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error)
+                    .with_context(|| format!("failed to remove {}", self.directory.display()));
+            }
+            _ => {}
+        }
+        if and_mark {
+            files::remove(&self.marker)
+                .with_context(|| format!("failed to remove {}", self.marker.display()))?;
+        }
+        Ok(())
     }
 
     /// Keeps a bundle for those who ask later who signed what was enforced; the files that are new.
