@@ -24,7 +24,7 @@ use crate::{
     output::Answer,
     posture::Reason,
     proof,
-    provenance::{Begun, Log},
+    provenance::{Begun, Log, failure_of},
 };
 
 pub(super) fn run(context: &Context, args: &cli::Detach) -> anyhow::Result<Answer> {
@@ -91,12 +91,7 @@ pub(crate) fn detach(
     let (mut any, warning) = match (out, begun) {
         (out, None) => (out?, None),
         (Ok(any), Some(begun)) => (any, begun.done()),
-        (Err(error), Some(begun)) => {
-            return Err(match begun.undone(&error) {
-                Some(warning) => error.context(warning),
-                None => error,
-            });
-        }
+        (Err(error), Some(begun)) => return Err(half_done(context, error, begun)),
     };
     let _turn = turn.context("the programs are out, and what else is ours is not")?;
     if let Some(own) = own {
@@ -107,6 +102,24 @@ pub(crate) fn detach(
     let (forgotten, kept) = forget();
     let warning = warning.into_iter().chain(kept).reduce(|one, other| format!("{one}; {other}"));
     Ok(Detached { any: any || forgotten, warning })
+}
+
+/// What is said of a detach that failed: whether anything decides after it is for the kernel to say.
+fn half_done(context: &Context, error: anyhow::Error, mut begun: Begun) -> anyhow::Error {
+    let decides = Kernel::open(&context.pins)
+        .map_or(true, |kernel| kernel.is_some_and(|kernel| kernel.active().is_some()));
+    let (error, warning) = if decides {
+        let warning = begun.undone(&error);
+        (error, warning)
+    } else {
+        begun.entry().error = Some(failure_of(&error));
+        let what = "nothing is enforced any more, and not all of it is out: do this again";
+        (error.context(what), begun.done())
+    };
+    match warning {
+        Some(warning) => error.context(warning),
+        None => error,
+    }
 }
 
 /// A weakening is on record before it acts.
