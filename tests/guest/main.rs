@@ -22,6 +22,7 @@ mod documents;
 mod emergency;
 mod emergency_command;
 mod failure;
+mod faults;
 mod filesystem;
 mod hooks;
 mod layers;
