@@ -110,6 +110,8 @@ pub(crate) fn settle(context: &Context, kernel: &Kernel) -> anyhow::Result<Optio
         ..Entry::default()
     });
     kernel.settle();
+    // What was not confirmed leads nowhere now.
+    kernel.reclaim().context("failed to empty the slot of what was not confirmed")?;
     Ok(warning)
 }
 

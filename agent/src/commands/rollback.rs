@@ -19,6 +19,7 @@ use crate::{
     context::Context,
     failure::Refusal,
     history::History,
+    lock::Lock,
     output::Answer,
     posture::Reason,
     proof::Proof,
@@ -91,6 +92,7 @@ fn to_previous(context: &Context, args: &Rollback) -> anyhow::Result<Answer> {
         });
     }
     kernel.wait_for_decisions().context("failed to wait for decisions by what was in force")?;
+    warnings.extend(tidy(context, &kernel).err().map(|error| format!("{error:#}")));
     taken.next("prove");
     let view = view::prove(context)?;
     taken.next("record");
@@ -109,6 +111,15 @@ fn to_previous(context: &Context, args: &Rollback) -> anyhow::Result<Answer> {
     let mut answer = answer(&step, "is", &taken, &warnings, Some(view.reason), false);
     answer.exit = u8::from(!proved);
     Ok(answer)
+}
+
+/// Empties the slot of what waited for its confirmation: nothing leads to it any more. Whoever is at work now
+/// does it when they are done.
+fn tidy(context: &Context, kernel: &Kernel) -> anyhow::Result<()> {
+    if let Some(_lock) = Lock::try_take(&context.lock(), "rollback")? {
+        kernel.reclaim().context("failed to empty the slot of what was not confirmed")?;
+    }
+    Ok(())
 }
 
 fn look(context: &Context, kernel: &Kernel) -> anyhow::Result<Step> {
