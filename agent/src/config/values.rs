@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use regex::Regex;
+use regex_lite::Regex;
 
 /// A value of the configuration.
 pub(crate) trait Setting: Sized {
@@ -172,11 +172,7 @@ impl Setting for Pattern {
         let regex = Regex::new(text).and_then(|_| Regex::new(&format!(r"\A(?:{text})\z")));
         match regex {
             Ok(regex) => Ok(Self(Some((text.to_owned(), regex)))),
-            Err(wrong) => {
-                let wrong = wrong.to_string();
-                let last = wrong.lines().last().unwrap_or_default();
-                Err(format!("it is no regular expression: {}", last.trim_start_matches("error: ")))
-            }
+            Err(wrong) => Err(format!("it is no regular expression: {wrong}")),
         }
     }
 
