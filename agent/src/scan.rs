@@ -5,7 +5,10 @@
 //! Symbolic links are not followed, nothing is mounted, and what is mounted beneath is looked at as
 //! well; but not filesystems whose files cannot have a second name.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::{
+    collections::VecDeque,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
 
 use aegis_kernel::stat;
 use rustix::{
@@ -27,8 +30,9 @@ pub(crate) fn linked(
     tell: &mut impl FnMut(Vec<u8>) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
     let mut left = vec![top.to_vec()];
+    let mut above = Above::default();
     while let Some(path) = left.pop() {
-        let Some(directory) = gone(walk(root, &path))? else { continue };
+        let Some(directory) = gone(above.open(root, &path))? else { continue };
         if SINGLE.contains(&fstatfs(&directory)?.f_type) {
             continue;
         }
@@ -47,8 +51,41 @@ pub(crate) fn linked(
                 _ => {}
             }
         }
+        above.push(path, directory);
     }
     Ok(())
+}
+
+/// The directories above the one that is looked at, as far as they are held: what is looked at next is most
+/// often in the one before, and a tree of any depth must not be walked from its top for each.
+#[derive(Default)]
+struct Above(VecDeque<(Vec<u8>, OwnedFd)>);
+
+impl Above {
+    /// Opens a directory; those that are not above it are held no longer.
+    fn open(&mut self, root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => path.split_at(at),
+            None => (&b""[..], path),
+        };
+        while self.0.back().is_some_and(|(held, _)| held != parent) {
+            self.0.pop_back();
+        }
+        match self.0.back() {
+            Some((_, parent)) => {
+                let name = name.strip_prefix(b"/").unwrap_or(name);
+                open(parent.as_fd(), c_string(name)?.as_c_str())
+            }
+            None => walk(root, path),
+        }
+    }
+
+    fn push(&mut self, path: Vec<u8>, directory: OwnedFd) {
+        if self.0.len() == HELD {
+            self.0.pop_front();
+        }
+        self.0.push_back((path, directory));
+    }
 }
 
 /// What an entry is, and how many links it has; `None` for a symbolic link, and for what is gone.
@@ -83,6 +120,9 @@ fn gone<T>(result: Result<T, Errno>) -> Result<Option<T>, Errno> {
     }
 }
 
+/// How many directories above are held open.
+const HELD: usize = 64;
+
 /// `f_type` of filesystems whose files have one name each: proc, sysfs, cgroup2, cgroup, bpf, devpts,
 /// debugfs, tracefs, securityfs, selinuxfs, pstore, configfs, efivarfs.
 const SINGLE: [i64; 13] = [
@@ -100,3 +140,42 @@ const SINGLE: [i64; 13] = [
     0x6265_6570,
     0xde5e_81e4,
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, os::unix::ffi::OsStrExt as _};
+
+    use super::*;
+    use crate::files::tests::Scratch;
+
+    /// Deeper than directories are held, with more beside the way at some levels.
+    #[test]
+    fn a_file_with_several_links_is_found_wherever_it_is_in_a_tree() {
+        let scratch = Scratch::new();
+        let mut expected = BTreeSet::new();
+        let mut at = scratch.0.clone();
+        for level in 0..HELD * 2 + 5 {
+            at.push("d");
+            fs::create_dir(&at).unwrap();
+            if level % 20 == 0 {
+                for beside in ["a", "z/deeper"] {
+                    let directory = at.join(beside);
+                    fs::create_dir_all(&directory).unwrap();
+                    let (one, other) = (directory.join("one"), directory.join("other"));
+                    fs::write(&one, "content").unwrap();
+                    fs::write(directory.join("alone"), "content").unwrap();
+                    fs::hard_link(&one, &other).unwrap();
+                    expected.extend([one, other].map(|path| path.as_os_str().as_bytes().to_vec()));
+                }
+            }
+        }
+        let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let mut found = BTreeSet::new();
+        let mut tell = |path: Vec<u8>| {
+            assert!(found.insert(path), "it is told once");
+            Ok(())
+        };
+        linked(&root, scratch.0.as_os_str().as_bytes(), &mut tell).unwrap();
+        assert_eq!(found, expected);
+    }
+}
