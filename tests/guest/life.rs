@@ -208,10 +208,13 @@ mod denial {
         fn start(flags: &[&str]) -> Self {
             let arguments: Vec<&str> = [&["run"], flags].concat();
             let mut child = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+            // What it has to say of others before it comes first.
+            let mut lines = BufReader::new(child.stdout.take().unwrap());
             let mut line = String::new();
-            let stdout = child.stdout.take().unwrap();
-            BufReader::new(stdout).read_line(&mut line).unwrap();
-            assert!(line.contains("\"ENFORCE\""), "{line}");
+            while !line.contains("\"ENFORCE\"") {
+                line.clear();
+                assert!(lines.read_line(&mut line).unwrap() > 0, "it ended and never said ENFORCE");
+            }
             Self(child)
         }
 
