@@ -44,8 +44,7 @@ use crate::{
     output::{Answer, Output, plural},
     posture::Reason,
     service::Service,
-    starts::{self, SETTLES_AFTER},
-    transition, view,
+    starts, transition, view,
 };
 
 /// Runs until a signal says to end.
@@ -73,7 +72,6 @@ pub(crate) fn run(context: &Context, args: &cli::Run, output: Output) -> anyhow:
         changed: Vec::new(),
         pinned: Identity::new(),
         repairs: Repairs::default(),
-        in_order: InOrder::default(),
         detaches: args.detach_on_exit,
     };
     while agent.watch()? == Next::Again {}
@@ -126,8 +124,6 @@ struct Agent {
     /// What was pinned when the posture was last renewed.
     pinned: Identity,
     repairs: Repairs,
-    /// Since when the node is in order without a break; gone once that was written down.
-    in_order: InOrder,
     /// Whether everything is taken out when this ends.
     detaches: bool,
 }
@@ -306,8 +302,8 @@ impl Agent {
             let told = format!("the posture could not be written down: {error:#}");
             self.service.say(Priority::Warning, &told)?;
         }
-        if self.in_order.settles(view.reason.meaning().health == 0, Instant::now())
-            && let Err(error) = starts::settle(&self.context)
+        if view.reason.meaning().health == 0
+            && let Err(error) = starts::seen_in_order(&self.context)
         {
             self.service.say(Priority::Warning, &format!("{error:#}"))?;
         }
@@ -397,28 +393,6 @@ impl Agent {
     }
 }
 
-/// How long the node has been in order: after a while its start has ended well, which is said once.
-#[derive(Debug, Default)]
-struct InOrder {
-    since: Option<Instant>,
-    said: bool,
-}
-
-impl InOrder {
-    fn settles(&mut self, in_order: bool, now: Instant) -> bool {
-        if !in_order {
-            self.since = None;
-            return false;
-        }
-        let since = *self.since.get_or_insert(now);
-        if self.said || now.duration_since(since) < SETTLES_AFTER {
-            return false;
-        }
-        self.said = true;
-        true
-    }
-}
-
 /// When what has moved is bound anew: at once, and then at twice the distance each time, as long as it
 /// does not help.
 #[derive(Debug, Default)]
@@ -490,16 +464,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_start_has_ended_well_after_a_while_in_order_without_a_break() {
-        let mut in_order = InOrder::default();
-        let begin = Instant::now();
-        let mut at = |seconds, fine| in_order.settles(fine, begin + Duration::from_secs(seconds));
-        assert!(!at(0, true) && !at(299, true) && !at(300, false) && !at(301, true));
-        assert!(!at(600, true) && at(601, true), "from the last break on");
-        assert!(!at(2000, true), "it is said once");
-    }
 
     #[test]
     fn repairs_that_do_not_help_come_less_and_less_often() {

@@ -2,6 +2,8 @@
 //! Starts of the host after which nobody found this node in order. A policy that keeps a host from
 //! coming up must not do so for ever: after a few such starts everything only reports.
 
+use std::path::{Path, PathBuf};
+
 use aegis_policy::Mode;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -56,7 +58,19 @@ impl Starts {
 
 /// The node is in order: whatever came before has ended well.
 pub(crate) fn settle(context: &Context) -> anyhow::Result<()> {
-    files::remove(&path(context)).context("failed to write down that this start has ended well")
+    settle_at(&path(context), SETTLES_AFTER)
+}
+
+/// Somebody has proved that the node is in order: if the host has been up for a while, its start has ended well.
+pub(crate) fn seen_in_order(context: &Context) -> anyhow::Result<()> {
+    settle_at(&path(context), time::since_boot())
+}
+
+fn settle_at(file: &Path, since_boot: u64) -> anyhow::Result<()> {
+    if since_boot < SETTLES_AFTER {
+        return Ok(());
+    }
+    files::remove(file).context("failed to write down that this start has ended well")
 }
 
 /// The same policies, none of which denies.
@@ -68,19 +82,32 @@ pub(crate) fn reporting(set: &StoredSet) -> StoredSet {
     reporting
 }
 
-/// How long a node has to be in order for its start to have ended well.
-pub(crate) const SETTLES_AFTER: std::time::Duration = std::time::Duration::from_secs(300);
+/// How long a host has to be up, in nanoseconds: what keeps it from coming up does so before.
+const SETTLES_AFTER: u64 = 300_000_000_000;
 
 /// How many starts in a row may end badly.
 const MOST: u32 = 3;
 
-fn path(context: &Context) -> std::path::PathBuf {
+fn path(context: &Context) -> PathBuf {
     context.state.join("starts.json")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::tests::Scratch;
+
+    #[test]
+    fn a_start_ends_well_only_on_a_host_that_has_been_up_for_a_while() {
+        let scratch = Scratch::new();
+        let file = scratch.0.join("starts.json");
+        std::fs::write(&file, "{}").unwrap();
+        settle_at(&file, SETTLES_AFTER - 1).unwrap();
+        assert!(file.exists());
+        settle_at(&file, SETTLES_AFTER).unwrap();
+        assert!(!file.exists());
+        settle_at(&file, SETTLES_AFTER).unwrap();
+    }
 
     #[test]
     fn a_boot_counts_once_and_the_fourth_in_a_row_only_reports() {

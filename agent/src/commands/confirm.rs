@@ -18,6 +18,7 @@ use crate::{
     posture::Reason,
     provenance::{Log, in_force},
     report::short,
+    starts,
     state::State,
     trust::Gate,
 };
@@ -55,7 +56,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Answer> {
         });
     }
     let mut warnings: Vec<String> = begun.done().into_iter().collect();
-    let kept = [gate.accept(), state.confirm(&generation)];
+    let kept = [gate.accept(), state.confirm(&generation), starts::settle(context)];
     warnings.extend(kept.into_iter().filter_map(|kept| Some(format!("{:#}", kept.err()?))));
     let digest = short(&generation.set_digest);
     let mut lines = vec![format!(

@@ -25,6 +25,7 @@ use crate::{
     proof::Proof,
     provenance::{Log, in_force, proof_of, steps_of},
     report::short,
+    starts,
     state::{State, StoredSet},
     steps::{self, Steps},
     trust::TrustStore,
@@ -98,9 +99,9 @@ fn to_previous(context: &Context, args: &Rollback) -> anyhow::Result<Answer> {
     taken.next("record");
     warnings.extend(view.warnings.iter().cloned());
     if view.proof.as_ref().is_some_and(Proof::passed) {
-        warnings.extend(
-            State::new(context.state.clone()).confirm(&to.0).err().map(|e| format!("{e:#}")),
-        );
+        let state = State::new(context.state.clone());
+        let kept = [state.confirm(&to.0), starts::settle(context)];
+        warnings.extend(kept.into_iter().filter_map(|kept| Some(format!("{:#}", kept.err()?))));
     }
     if let Some(proof) = &view.proof {
         begun.entry().proof = proof_of(proof);
