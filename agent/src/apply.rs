@@ -407,13 +407,17 @@ impl Attempt<'_> {
             warnings.extend(done.err().map(|error| format!("{error:#}")));
         };
         let unconfirmed = confirmation::Open::of(kernel);
-        if unconfirmed.is_none() {
-            // Whoever confirms, or comes after the deadline, finds what was noted before the flip.
+        // By what was asked for, and not by what is open: the deadline may have passed just now. Whoever confirms,
+        // or comes after it, finds what was noted before the flip.
+        let for_good =
+            self.request.confirm_within.is_none() && !matches!(self.request.wish, Wish::Anew(_));
+        if for_good {
             warn(gate.accept());
-            if self.request.confirms {
-                warn(self.state.confirm(&generation));
-                warn(starts::settle(self.context));
-            }
+        }
+        // A rollback takes no lock.
+        if for_good && self.request.confirms && kernel.active() == Some(slot) {
+            warn(self.state.confirm(&generation));
+            warn(starts::settle(self.context));
         }
         fault::passed(Point::Accepted);
         warn(proof::record(self.context, &proof));

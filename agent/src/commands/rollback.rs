@@ -92,24 +92,38 @@ fn to_previous(context: &Context, args: &Rollback) -> anyhow::Result<Answer> {
             None => refusal,
         });
     }
-    kernel.wait_for_decisions().context("failed to wait for decisions by what was in force")?;
-    warnings.extend(tidy(context, &kernel).err().map(|error| format!("{error:#}")));
+    // It has happened: whatever fails from here on is said, and is no failure of it.
+    let waited = kernel.wait_for_decisions().map_err(anyhow::Error::from);
+    for done in [waited, tidy(context, &kernel)] {
+        warnings.extend(done.err().map(|error| format!("{error:#}")));
+    }
     taken.next("prove");
-    let view = view::prove(context)?;
+    let view = view::prove(context);
     taken.next("record");
-    warnings.extend(view.warnings.iter().cloned());
-    if view.proof.as_ref().is_some_and(Proof::passed) {
+    let (proof, reason) = match view {
+        Ok(view) => {
+            warnings.extend(view.warnings);
+            // Somebody may have put something else in force since.
+            let is_ours = |proof: &Proof| proof.generation == to.0.number;
+            (view.proof.filter(is_ours), Some(view.reason))
+        }
+        Err(error) => {
+            warnings.push(format!("whether it denies was not tried: {error:#}"));
+            (None, None)
+        }
+    };
+    let proved = proof.as_ref().is_some_and(Proof::passed);
+    if proved {
         let state = State::new(context.state.clone());
         let kept = [state.confirm(&to.0), starts::settle(context)];
         warnings.extend(kept.into_iter().filter_map(|kept| Some(format!("{:#}", kept.err()?))));
     }
-    if let Some(proof) = &view.proof {
+    if let Some(proof) = &proof {
         begun.entry().proof = proof_of(proof);
     }
     begun.entry().steps = steps_of(taken.end());
     warnings.extend(begun.done());
-    let proved = view.proof.as_ref().is_some_and(Proof::passed);
-    let mut answer = answer(&step, "is", &taken, &warnings, Some(view.reason), false);
+    let mut answer = answer(&step, "is", &taken, &warnings, reason, false);
     answer.exit = u8::from(!proved);
     Ok(answer)
 }
@@ -251,7 +265,11 @@ fn answer(
 ) -> Answer {
     let (from, to) = (&step.from.0, &step.to.0);
     let meaning = reason.map(Reason::meaning);
-    let state = meaning.map_or("nothing was changed (dry run)", |meaning| meaning.state.name());
+    let state = match meaning {
+        Some(meaning) => meaning.state.name(),
+        None if dry_run => "nothing was changed (dry run)",
+        None => "NOT PROVED",
+    };
     let mut lines = vec![format!(
         "{state}: generation {to} {verb} in force again, set {}; it was generation {from}",
         short(&to.set_digest)
