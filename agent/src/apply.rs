@@ -402,7 +402,7 @@ impl Attempt<'_> {
 
         steps.next("tidy");
         let mut warnings = self.warnings(&cgroups);
-        warnings.extend(self.settled.clone());
+        warnings.extend(self.settled.iter().chain(&self.restored).cloned());
         let mut warn = |done: anyhow::Result<()>| {
             warnings.extend(done.err().map(|error| format!("{error:#}")));
         };
@@ -477,7 +477,7 @@ impl Attempt<'_> {
     /// What is worth knowing of how it was done.
     fn warnings(&self, cgroups: &Cgroups) -> Vec<String> {
         let scan = (!self.request.link_scan).then(|| bindings::NO_LINK_SCAN.to_owned());
-        cgroups.warning().into_iter().chain(scan).chain(self.restored.clone()).collect()
+        cgroups.warning().into_iter().chain(scan).collect()
     }
 
     /// Frees what nothing leads back to, and forgets the texts that nobody goes back to any more.
