@@ -5,6 +5,7 @@
 //! when it fails, as one.
 
 use std::ops::AddAssign;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -69,12 +70,38 @@ impl AddAssign for Counts {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
     let mut counts = Counts::default();
     counts += stage("set up", || setup::ensure().map(|()| Counts::default()));
-    let part = |part| arguments.only.is_none_or(|only| only == part);
+    counts += std::thread::scope(|scope| {
+        // Linking what guests run takes minutes of one processor, while the stages before theirs leave one idle.
+        let built = scope.spawn(|| arguments.has(Part::Guests).then(Built::make));
+        let mut counts = before_guests(arguments);
+        match built.join() {
+            Ok(None) => {}
+            Ok(Some(built)) => {
+                counts += stage("tests on kernels", || on_kernels(arguments, &built?))
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        counts
+    });
+    counts += answers_and_cost(arguments);
+    answer("");
+    answer(format_args!("{} passed, {} failed", counts.passed, counts.failed));
+    Ok(i32::from(counts.failed > 0))
+}
+
+impl Arguments {
+    fn has(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+}
+
+fn before_guests(arguments: &Arguments) -> Counts {
+    let mut counts = Counts::default();
     // Somebody who looks for one test does not look for lints.
-    if part(Part::Checks) && (arguments.filter.is_empty() || arguments.only.is_some()) {
+    if arguments.has(Part::Checks) && (arguments.filter.is_empty() || arguments.only.is_some()) {
         counts += checks();
     }
-    if part(Part::Host) {
+    if arguments.has(Part::Host) {
         counts += stage("tests on this host", || host_tests(&arguments.filter, arguments.full));
         if arguments.filter.is_empty() {
             let seconds = if arguments.full { 300 } else { 5 };
@@ -82,19 +109,33 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
             counts += stage("hostile bytes", || Ok(list(&fuzz::all(seconds)?)));
         }
     }
-    if part(Part::Guests) {
-        counts += stage("tests on kernels", || guest_tests(arguments));
-        if arguments.filter.is_empty() {
-            counts +=
-                stage("answers, read by others", || Ok(list(&foreign::check(&arguments.kernel)?)));
+    counts
+}
+
+fn on_kernels(arguments: &Arguments, built: &Built) -> anyhow::Result<Counts> {
+    let Built { binary, programs } = built;
+    guests::run(binary, programs, &arguments.kernel, &arguments.filter, arguments.full)
+}
+
+/// One guest after another, and beside them the one that measures for minutes: it counts instructions, so that what else
+/// runs makes no difference to it.
+fn answers_and_cost(arguments: &Arguments) -> Counts {
+    if !arguments.filter.is_empty() {
+        return Counts::default();
+    }
+    std::thread::scope(|scope| {
+        let measures = arguments.has(Part::Cost) && arguments.kernel.is_empty();
+        let cost = scope.spawn(move || {
+            if measures { stage("cost", || Ok(list(&bench::check()?))) } else { Counts::default() }
+        });
+        let mut counts = Counts::default();
+        if arguments.has(Part::Guests) {
+            let faults = || Ok(list(&foreign::check(&arguments.kernel)?));
+            counts += stage("answers, read by others", faults);
         }
-    }
-    if part(Part::Cost) && arguments.filter.is_empty() && arguments.kernel.is_empty() {
-        counts += stage("cost", || Ok(list(&bench::check()?)));
-    }
-    answer("");
-    answer(format_args!("{} passed, {} failed", counts.passed, counts.failed));
-    Ok(i32::from(counts.failed > 0))
+        counts += cost.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        counts
+    })
 }
 
 fn checks() -> Counts {
@@ -193,12 +234,21 @@ fn summary(line: &str) -> Option<Counts> {
     Some(Counts { passed: number(" passed")?, failed: number(" failed")? })
 }
 
-fn guest_tests(arguments: &Arguments) -> anyhow::Result<Counts> {
-    let binary = dist::build()?;
-    let faults = payload::Program::started("aegisbpf-faults", dist::build_with_faults()?);
-    let mut programs = payload::build()?;
-    programs.push(faults);
-    guests::run(&binary, &programs, &arguments.kernel, &arguments.filter, arguments.full)
+/// What guests run.
+#[derive(Debug)]
+struct Built {
+    binary: PathBuf,
+    programs: Vec<payload::Program>,
+}
+
+impl Built {
+    fn make() -> anyhow::Result<Self> {
+        let binary = dist::build()?;
+        let faults = payload::Program::started("aegisbpf-faults", dist::build_with_faults()?);
+        let mut programs = payload::build()?;
+        programs.push(faults);
+        Ok(Self { binary, programs })
+    }
 }
 
 #[cfg(test)]
