@@ -33,7 +33,7 @@ use crate::{
     decoder::compile_set,
     emergency,
     event_log::EventLog,
-    failure::Refusal,
+    failure::{Changed, Refusal},
     files,
     gate::Fallback,
     history::History,
@@ -162,7 +162,7 @@ pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<
             }
             match undone {
                 Ok(()) => Err(error),
-                Err(also) => Err(error.context(format!("{also:#}, after this"))),
+                Err(also) => Err(error.context(Changed(format!("{also:#}, after this")))),
             }
         }
     }
@@ -288,9 +288,12 @@ impl Attempt<'_> {
         }
         let done = self.put_in_force(&kernel, wanted, &ruleset, &mut gate, steps, undo);
         if done.is_err() {
-            undo.in_kernel(&kernel)?;
+            let undone = undo.in_kernel(&kernel);
             // If this cannot be written, whoever comes next sees that another set is in force.
             drop(gate.cancel());
+            if let Err(also) = undone {
+                return done.context(Changed(format!("{also:#}, after this")));
+            }
         }
         done
     }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::requirements::Blocker;
 
-/// A clear no: nothing is broken, and nothing was changed.
+/// A clear no: nothing is broken, and nothing was changed but what [`Changed`] says.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     /// Stable, for programs.
@@ -58,10 +58,22 @@ impl std::fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// What a command that failed has done all the same, in words: the context of its error.
+#[derive(Debug)]
+pub(crate) struct Changed(pub(crate) String);
+
+impl std::fmt::Display for Changed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// What is printed of a failed command.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) exit: u8,
+    /// Whether something is not as it was before.
+    pub(crate) changed: bool,
     pub(crate) code: &'static str,
     pub(crate) message: String,
     pub(crate) details: Vec<String>,
@@ -80,9 +92,11 @@ pub(crate) fn tell(error: &anyhow::Error) -> Told {
         }
     }
     let message = causes.join(": ");
+    let changed = error.is::<Changed>();
     match error.chain().find_map(|cause| cause.downcast_ref::<Refusal>()) {
         Some(refusal) => Told {
             exit: 1,
+            changed,
             code: refusal.code,
             message,
             details: refusal.details.clone(),
@@ -93,6 +107,7 @@ pub(crate) fn tell(error: &anyhow::Error) -> Told {
             let hint = error.chain().find_map(hint);
             Told {
                 exit: 2,
+                changed,
                 code: "ERROR",
                 message,
                 details: Vec::new(),
@@ -152,6 +167,16 @@ mod tests {
         assert_eq!(told.message, "failed to apply: no");
         assert_eq!(told.hint.as_deref(), Some("wait"));
         assert_eq!(tell(&anyhow::anyhow!("broken")).exit, 2);
+    }
+
+    #[test]
+    fn what_was_changed_all_the_same_is_told_however_much_is_said_around_it() {
+        let refusal = || anyhow::Error::from(Refusal::new("STRICT", "no"));
+        assert!(!tell(&refusal().context("failed to apply")).changed);
+        let changed = refusal().context(Changed("half of it stays".to_owned()));
+        let told = tell(&changed.context("after this"));
+        assert_eq!((told.exit, told.code, told.changed), (1, "STRICT", true));
+        assert_eq!(told.message, "after this: half of it stays: no");
     }
 
     #[test]

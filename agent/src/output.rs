@@ -43,7 +43,7 @@ impl Output {
 
     /// Prints why a command failed; hands back its exit status.
     pub(crate) fn failure(self, error: &anyhow::Error) -> u8 {
-        let Told { exit, code, message, details, hint, blockers } = tell(error);
+        let Told { exit, changed, code, message, details, hint, blockers } = tell(error);
         self.talk(&format!("aegisbpf: {message}"));
         for detail in &details {
             self.talk(detail);
@@ -53,7 +53,7 @@ impl Output {
         }
         if self.json {
             let object = json!({
-                "changed": false, "error": message, "error_code": code, "details": details,
+                "changed": changed, "error": message, "error_code": code, "details": details,
                 "hint": hint, "enforce_blockers": blockers,
             });
             if self.line(&with_schema(object).to_string()).is_err() {

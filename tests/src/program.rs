@@ -88,6 +88,14 @@ impl Answer {
         self.said(said);
     }
 
+    /// It failed, and says that not everything is as it was before.
+    #[track_caller]
+    pub fn failed_half_way(&self, said: &[&str]) {
+        assert_ne!(self.status, 0, "{}\n{}", self.json, self.stderr);
+        assert_eq!(self.json["changed"], true, "{}\n{}", self.json, self.stderr);
+        self.said(said);
+    }
+
     #[track_caller]
     fn said(&self, said: &[&str]) {
         for each in said {

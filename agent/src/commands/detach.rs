@@ -2,7 +2,7 @@
 //! `detach`: takes all of AegisBPF, and nothing else, out of the kernel and the file systems that
 //! live in memory.
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use aegis_fault::{self as fault, Point};
 use aegis_kernel::{Kernel, probe};
@@ -19,7 +19,7 @@ use crate::{
     cli,
     context::Context,
     emergency,
-    failure::Refusal,
+    failure::{Changed, Refusal},
     lock::Lock,
     output::Answer,
     posture::Reason,
@@ -35,7 +35,11 @@ pub(super) fn run(context: &Context, args: &cli::Detach) -> anyhow::Result<Answe
             .into());
     }
     let Detached { any, warning } = detach(context, "detach", Some(&args.reason))?;
-    let purged = args.purge && remove_tree(&context.state)?;
+    let purged = args.purge
+        && remove_tree(&context.state).map_err(|error| {
+            let stays = "everything is out of the kernel, and the state directory stays";
+            if any { error.context(Changed(stays.to_owned())) } else { error }
+        })?;
     let text = match (any, purged) {
         (false, false) => "nothing to do: there is nothing of AegisBPF here",
         (false, true) => "nothing was in the kernel; the state directory is removed",
@@ -81,6 +85,7 @@ pub(crate) fn detach(
     }
     crate::files::make_directory(&context.run)?;
     let _lock = Lock::take(&context.lock(), command)?;
+    let before = Pinned::look(context);
     let begun = pinned.then(|| begin(context, command, reason)).transpose()?;
     fault::passed(Point::DetachBegun);
     // Whoever makes a proof now would find neither its files nor its cgroups. The programs have to
@@ -89,32 +94,82 @@ pub(crate) fn detach(
     let out = Kernel::detach(&context.pins).context("failed to take the programs out");
     fault::passed(Point::PinsGone);
     let (mut any, warning) = match (out, begun) {
-        (out, None) => (out?, None),
+        (Ok(any), None) => (any, None),
         (Ok(any), Some(begun)) => (any, begun.done()),
-        (Err(error), Some(begun)) => return Err(half_done(context, error, begun)),
+        (Err(error), begun) => return Err(half_done(context, &before, error, begun)),
     };
-    let _turn = turn.context("the programs are out, and what else is ours is not")?;
-    if let Some(own) = own {
-        any |= own.remove()?;
+    let rest = || -> anyhow::Result<()> {
+        let _turn = turn?;
+        if let Some(own) = own {
+            any |= own.remove()?;
+        }
+        fault::step(Point::CgroupsGone)?;
+        any |= remove_tree(&context.run)?;
+        Ok(())
+    };
+    if let Err(error) = rest() {
+        let stays =
+            "nothing is enforced any more, and what else is ours is not gone: do this again";
+        return Err(if any { error.context(Changed(stays.to_owned())) } else { error });
     }
-    fault::step(Point::CgroupsGone)?;
-    any |= remove_tree(&context.run)?;
     let (forgotten, kept) = forget();
     let warning = warning.into_iter().chain(kept).reduce(|one, other| format!("{one}; {other}"));
     Ok(Detached { any: any || forgotten, warning })
 }
 
+/// What is in the kernel at one moment.
+struct Pinned {
+    /// Whether something decides; `None` if that cannot be asked.
+    decides: Option<bool>,
+    /// How many pins there are.
+    pins: usize,
+}
+
+impl Pinned {
+    fn look(context: &Context) -> Self {
+        let count = |place: &Path| fs::read_dir(place).map_or(0, Iterator::count);
+        let kernel = Kernel::open(&context.pins);
+        Self {
+            decides: kernel.ok().map(|kernel| kernel.is_some_and(|it| it.active().is_some())),
+            pins: count(&context.pins) + count(&Kernel::half_done(&context.pins)),
+        }
+    }
+
+    /// Whether something decides in what is left of it. What could be asked was switched off first.
+    fn still_decides(&self, before: &Self) -> bool {
+        self.decides.unwrap_or_else(|| before.decides.is_none())
+    }
+}
+
 /// What is said of a detach that failed: whether anything decides after it is for the kernel to say.
-fn half_done(context: &Context, error: anyhow::Error, mut begun: Begun) -> anyhow::Error {
-    let decides = Kernel::open(&context.pins)
-        .map_or(true, |kernel| kernel.is_some_and(|kernel| kernel.active().is_some()));
-    let (error, warning) = if decides {
-        let warning = begun.undone(&error);
-        (error, warning)
-    } else {
-        begun.entry().error = Some(failure_of(&error));
-        let what = "nothing is enforced any more, and not all of it is out: do this again";
-        (error.context(what), begun.done())
+fn half_done(
+    context: &Context,
+    before: &Pinned,
+    error: anyhow::Error,
+    begun: Option<Begun>,
+) -> anyhow::Error {
+    let now = Pinned::look(context);
+    let decides = now.still_decides(before);
+    let switched_off = before.decides == Some(true) && !decides;
+    let mut warning = None;
+    if let Some(mut begun) = begun {
+        warning = if decides {
+            begun.undone(&error)
+        } else {
+            begun.entry().error = Some(failure_of(&error));
+            begun.done()
+        };
+    }
+    let what = match (decides, switched_off || now.pins != before.pins) {
+        (_, false) => None,
+        (true, true) => Some("not all of it is out, and what is left may enforce: do this again"),
+        (false, true) => {
+            Some("nothing is enforced any more, and not all of it is out: do this again")
+        }
+    };
+    let error = match what {
+        Some(what) => error.context(Changed(what.to_owned())),
+        None => error,
     };
     match warning {
         Some(warning) => error.context(warning),
@@ -137,7 +192,7 @@ fn begin(context: &Context, command: &str, reason: Option<&str>) -> anyhow::Resu
     })
 }
 
-fn remove_tree(path: &std::path::Path) -> anyhow::Result<bool> {
+fn remove_tree(path: &Path) -> anyhow::Result<bool> {
     match fs::remove_dir_all(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

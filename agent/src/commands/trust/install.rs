@@ -6,17 +6,17 @@ use std::collections::BTreeMap;
 use aegis_kernel::Kernel;
 use aegis_trust::{Digest, Envelope, Kind, TrustRoot, provenance::Entry};
 use anyhow::Context as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     apply::active,
     cli::Install,
     context::Context,
-    failure::Refusal,
+    failure::{Changed, Refusal},
     files,
     lock::Lock,
     output::Answer,
-    provenance::Log,
+    provenance::{Begun, Log, failure_of},
     state::{State, StoredSet},
     trust::{Installed, Refused as _, Summary, TrustStore, keys},
 };
@@ -55,13 +55,41 @@ pub(super) fn run(context: &Context, args: &Install) -> anyhow::Result<Answer> {
     floors.installed(&root);
     let begun = Log::new(context).begin(entry(args, &root, &installed))?;
     if let Err(error) = store.install(&envelope, &root, &floors) {
-        drop(begun.undone(&error));
-        return Err(error);
+        return Err(half_done(&store, &installed, &root, error, begun));
     }
     let warning = begun.done();
-    let mut answer = answer(context, &root, &stored)?;
-    answer.text.extend(warning.map(|warning| format!("\n  warning   {warning}")));
-    Ok(answer)
+    Ok(answer(context, &root, &stored, warning))
+}
+
+/// What is said of an installation that failed: which root binds after it is for the files to say.
+fn half_done(
+    store: &TrustStore,
+    before: &Installed,
+    root: &TrustRoot,
+    error: anyhow::Error,
+    mut begun: Begun,
+) -> anyhow::Error {
+    let what = match (before, store.installed()) {
+        (Installed::None, Ok(Installed::None))
+        | (Installed::Lost { .. }, Ok(Installed::Lost { .. })) => None,
+        (Installed::Root(before), Ok(Installed::Root(now)))
+            if before.fingerprint() == now.fingerprint() =>
+        {
+            None
+        }
+        (_, Ok(Installed::Root(now))) if now.fingerprint() == root.fingerprint() => {
+            begun.entry().error = Some(failure_of(&error));
+            drop(begun.done());
+            let what = "the root binds this node all the same, and may not after a power cut: do this again";
+            return error.context(Changed(what.to_owned()));
+        }
+        _ => Some("no root can be read any more, and no policy is accepted: do this again"),
+    };
+    drop(begun.undone(&error));
+    match what {
+        Some(what) => error.context(Changed(what.to_owned())),
+        None => error,
+    }
 }
 
 /// What the log says: a root that takes the place of another without its consent is a weakening.
@@ -144,19 +172,30 @@ fn unchanged(root: &TrustRoot) -> Answer {
     Answer { text, json, exit: 0 }
 }
 
-fn answer(context: &Context, root: &TrustRoot, stored: &StoredSet) -> anyhow::Result<Answer> {
+fn answer(
+    context: &Context,
+    root: &TrustRoot,
+    stored: &StoredSet,
+    warning: Option<String>,
+) -> Answer {
     let version = root.root().version;
     let mut lines = vec![format!("trust root version {version} binds this node")];
     lines.push(format!("  fingerprint {}", root.fingerprint()));
     lines.push(format!("  valid until {}", root.root().expires));
-    let summary = Summary::of(context, &stored.set, &stored.signatures)?;
-    lines.extend(summary.warnings().iter().map(|warning| format!("  warning   {warning}")));
+    // The root binds: what cannot be told of it is no failure any more.
+    let (trust, mut warnings) = match Summary::of(context, &stored.set, &stored.signatures) {
+        Ok(summary) => (summary.json(), summary.warnings()),
+        Err(error) => (Value::Null, vec![format!("what follows from it is not known: {error:#}")]),
+    };
+    warnings.extend(warning);
+    lines.extend(warnings.iter().map(|warning| format!("  warning   {warning}")));
     let json = json!({
         "changed": true, "version": version, "fingerprint": root.fingerprint().to_string(),
         "expires": root.root().expires.to_string(),
-        "trust": summary.json(),
+        "trust": trust,
+        "warnings": warnings,
     });
-    Ok(Answer { text: lines.join("\n"), json, exit: 0 })
+    Answer { text: lines.join("\n"), json, exit: 0 }
 }
 
 const COMMAND: &str = "trust install";
