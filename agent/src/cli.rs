@@ -108,6 +108,9 @@ pub(crate) enum Verb {
     /// Open a file from a cgroup, for `explain --live`
     #[command(name = "__open", hide = true)]
     Open(Open),
+    /// Read the configuration, for `emergency`
+    #[command(name = "__configuration", hide = true)]
+    Configuration,
     /// Write down what became of the emergency switch, for `emergency`
     #[command(name = "__settle", hide = true)]
     Settle(Settle),
@@ -236,6 +239,9 @@ pub(crate) struct Settle {
     /// That it was refused, for this reason of the operator's
     #[arg(long)]
     pub(crate) refused: Option<String>,
+    /// That the configuration does not answer
+    #[arg(long)]
+    pub(crate) unconfigured: bool,
 }
 
 /// Flags of `detach`.

@@ -12,12 +12,14 @@ use std::{
     io::ErrorKind,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use aegis_policy::{Diagnostic, Source};
 use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
 
-use crate::failure::Refusal;
+use crate::{child, failure::Refusal};
 
 pub(crate) use read::read;
 pub(crate) use values::{AllowUnsigned, GateMode, LogFormat, Loopback, Pattern, Place, Rollout};
@@ -217,10 +219,52 @@ impl Default for Config {
     }
 }
 
+/// A file as it is.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct FileRead {
+    /// Its text; `None`: it is not there.
+    text: Option<String>,
+    mode: u32,
+}
+
+impl FileRead {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    pub(crate) fn of(path: &Path) -> anyhow::Result<Self> {
+        let failed = || format!("failed to read the configuration {}", path.display());
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(error).with_context(failed),
+        };
+        let mode = fs::metadata(path).with_context(failed)?.mode();
+        Ok(Self { text: Some(String::from_utf8(bytes).with_context(failed)?), mode })
+    }
+
+    fn loaded(self, path: &Path) -> Loaded {
+        let Self { text: Some(text), mode } = self else { return Loaded::default() };
+        let (config, diagnostics) = read(path, &text);
+        let faults = rendered(path, &text, &diagnostics);
+        let mut loaded = Loaded { config, faults, unconfigured: false };
+        if mode & 0o022 != 0 {
+            loaded.faults.push(format!(
+                "error: {} may be written by others than its owner (mode {:o})\nhint: chmod go-w {0}",
+                path.display(),
+                mode & 0o7777
+            ));
+        }
+        loaded
+    }
+}
+
 /// What was read, and what is wrong with it: what is wrong has its default.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
+    /// Whether nothing was read, since whoever reads it hangs.
+    pub(crate) unconfigured: bool,
     /// Every fault, as a person reads it.
     pub(crate) faults: Vec<String>,
 }
@@ -236,24 +280,24 @@ impl Config {
     /// # Errors
     /// If it is there and cannot be read.
     pub(crate) fn load(path: &Path) -> anyhow::Result<Loaded> {
-        let failed = || format!("failed to read the configuration {}", path.display());
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Loaded::default()),
-            Err(error) => return Err(error).with_context(failed),
+        Ok(FileRead::of(path)?.loaded(path))
+    }
+
+    /// The same for who must not wait: a child reads it, and has two seconds.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read; one that does not answer is a fault of it.
+    pub(crate) fn load_in_time(root: &Path, path: &Path) -> anyhow::Result<Loaded> {
+        let arguments = ["--root".as_ref(), root.as_os_str(), "__configuration".as_ref()];
+        let place = path.display().to_string();
+        let said = match child::ask(&arguments, &place, PATIENCE) {
+            Ok(said) => said,
+            Err(error) => return Ok(Loaded::unconfigured(&format!("{error:#}"))),
         };
-        let metadata = fs::metadata(path).with_context(failed)?;
-        let text = String::from_utf8(bytes).with_context(failed)?;
-        let (config, diagnostics) = read(path, &text);
-        let mut loaded = Loaded { config, faults: rendered(path, &text, &diagnostics) };
-        if metadata.mode() & 0o022 != 0 {
-            loaded.faults.push(format!(
-                "error: {} may be written by others than its owner (mode {:o})\nhint: chmod go-w {0}",
-                path.display(),
-                metadata.mode() & 0o7777
-            ));
-        }
-        Ok(loaded)
+        let failed = || format!("failed to read the configuration {place}");
+        let read: Option<FileRead> = serde_json::from_slice(&said).ok();
+        // Whatever was wrong, a child that has ended has not hung.
+        Ok(read.map_or_else(|| FileRead::of(path), Ok).with_context(failed)?.loaded(path))
     }
 
     /// Takes a flag's value; the flag goes before what was read.
@@ -301,6 +345,12 @@ impl Config {
 }
 
 impl Loaded {
+    /// Where whoever reads the file hangs, or cannot be asked.
+    pub(crate) fn unconfigured(why: &str) -> Self {
+        let fault = format!("error: {why}\nhint: everything has its default");
+        Self { faults: vec![fault], unconfigured: true, ..Self::default() }
+    }
+
     /// What was read, if all of it was understood.
     pub(crate) fn sound(self) -> anyhow::Result<Config> {
         if self.faults.is_empty() {
@@ -322,6 +372,9 @@ impl Key {
         if self.bare { text } else { format!("{text:?}") }
     }
 }
+
+/// How long is waited for a file by who must not wait.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

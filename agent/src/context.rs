@@ -20,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) root: PathBuf,
     /// What the configuration and the flags say.
     pub(crate) config: Config,
+    /// Whether the configuration did not answer, and everything has its default.
+    pub(crate) unconfigured: bool,
     /// What must outlive a reboot: `/var/lib/aegisbpf`.
     pub(crate) state: PathBuf,
     /// What must not: `/run/aegisbpf`.
@@ -38,7 +40,14 @@ impl Context {
     /// As the flags and the configuration say, with every fault of the configuration.
     pub(crate) fn new(cli: &Cli) -> anyhow::Result<(Self, Loaded)> {
         let root = files::absolute(&cli.root)?;
-        let loaded = Config::load(&Config::path(&root));
+        let path = Config::path(&root);
+        let loaded = match &cli.verb {
+            Verb::Emergency(_) => Config::load_in_time(&root, &path),
+            Verb::Settle(settle) if settle.unconfigured => {
+                Ok(Loaded::unconfigured("the configuration does not answer"))
+            }
+            _ => Config::load(&path),
+        };
         let mut loaded = match (loaded, &cli.verb) {
             // What must never wait for somebody to mend a file goes on without one.
             (Err(error), Verb::Emergency(_) | Verb::Settle(_)) => {
@@ -58,6 +67,7 @@ impl Context {
             pins: bpffs.join("aegisbpf"),
             bpffs,
             config: config.clone(),
+            unconfigured: loaded.unconfigured,
             root,
             on_record: Arc::default(),
             patience: cli.resolve_within,

@@ -231,6 +231,7 @@ mod tests {
         Context {
             root: scratch.0.clone(),
             config: crate::config::Config::default(),
+            unconfigured: false,
             state: scratch.0.join("state"),
             run: scratch.0.clone(),
             bpffs: scratch.0.clone(),

@@ -17,6 +17,7 @@ mod bindings;
 mod capabilities;
 mod cgroups;
 mod changes;
+mod child;
 mod cli;
 mod commands;
 mod config;

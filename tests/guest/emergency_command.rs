@@ -4,7 +4,11 @@
 
 use std::fs;
 
-use aegis_tests::{Case, Rule, aegisbpf, agent::Agent, config::Written};
+use aegis_tests::{
+    Case, Rule, aegisbpf,
+    agent::Agent,
+    config::{FILE, Written},
+};
 use serde_json::Value;
 
 /// It is asked of what weakens, and of nothing that ends it.
@@ -107,7 +111,13 @@ mod denial {
         enable().yes();
         agent.says("ENFORCE");
         drop(agent); // as with SIGKILL
-        disable("the agent is gone").yes();
+        // And a configuration that never answers: nobody knows what it wants of a reason.
+        let silent = Silent::mounted(Path::new(FILE).parent().unwrap());
+        let disabled = disable("the agent is gone").yes();
+        let warnings = disabled["warnings"].to_string();
+        assert!(warnings.contains("is not known"), "{disabled}");
+        assert!(!warnings.contains("does not answer"), "it is written down: {disabled}");
+        drop(silent);
         case.reported(&mut inside, "would_deny", "r", &read(&secret));
         enable().yes();
         case.denied(&mut inside, "r", &read(&secret));

@@ -9,23 +9,15 @@
 //! The child is what may hang on a disk. It is left behind after three seconds; what it did not write
 //! down is in the control map, and the agent or the next throw of the switch puts it into the log.
 
-use std::{
-    io::Read as _,
-    process::{ChildStdout, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{ffi::OsStr, time::Duration};
 
 use aegis_kernel::{Switches, Toggle};
 use aegis_trust::provenance::Entry;
 use anyhow::Context as _;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
-};
 use serde_json::{Value, json};
 
 use crate::{
-    cli,
+    child, cli,
     context::Context,
     emergency::{self, COMMANDS, Holds, Settled, Switch, boot_nanoseconds},
     failure::Refusal,
@@ -213,57 +205,15 @@ fn settled_by_a_child(
     command: &str,
     refused: Option<&str>,
 ) -> anyhow::Result<Settled> {
-    // Whatever this binary is called, and even if a newer one has taken its place.
-    let mut child = Command::new("/proc/self/exe");
-    child.arg("--root").arg(&context.root).arg("--bpffs").arg(&context.bpffs);
-    child.args(["--json", "__settle", command]);
-    if let Some(reason) = refused {
-        child.arg(format!("--refused={reason}"));
-    }
-    let mut child = child
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        // Left behind, it must hold nothing that whoever started us waits for.
-        .stderr(Stdio::null())
-        .spawn()
-        .context("failed to start the process that writes it down")?;
-    let stdout = child.stdout.take().context("failed to hear what is written down")?;
-    match hear(stdout) {
-        Ok(said) => {
-            child.wait().context("failed to wait for what writes it down")?;
-            serde_json::from_slice(&said).context("failed to understand what was written down")
-        }
-        Err(error) => {
-            // What hangs on a disk ends when the disk lets it.
-            drop(child.kill());
-            Err(error)
-        }
-    }
-}
-
-/// Everything that is said until the end.
-fn hear(mut from: ChildStdout) -> anyhow::Result<Vec<u8>> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut said = Vec::new();
-    loop {
-        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now()))
-            .context("failed to tell the time")?;
-        match poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&left)) {
-            Ok(0) => {
-                anyhow::bail!("the state directory does not answer within {} s", PATIENCE.as_secs())
-            }
-            Ok(_) => {}
-            Err(Errno::INTR) => continue,
-            Err(error) => return Err(error).context("failed to wait for what writes it down"),
-        }
-        let mut piece = [0; 4096];
-        let size = from.read(&mut piece).context("failed to hear what is written down")?;
-        if size == 0 {
-            return Ok(said);
-        }
-        said.extend(piece.iter().take(size));
-    }
+    let (root, bpffs) = (context.root.as_os_str(), context.bpffs.as_os_str());
+    let refused = refused.map(|reason| format!("--refused={reason}"));
+    let mut arguments: Vec<&OsStr> = vec!["--root".as_ref(), root, "--bpffs".as_ref(), bpffs];
+    arguments.extend(["__settle", command].map(OsStr::new));
+    arguments.extend(refused.as_ref().map(OsStr::new));
+    // What hangs is not asked again.
+    arguments.extend(context.unconfigured.then_some(OsStr::new("--unconfigured")));
+    let said = child::ask(&arguments, "the state directory", PATIENCE)?;
+    serde_json::from_slice(&said).context("failed to understand what was written down")
 }
 
 /// What the child does: the log, the state directory, the posture.

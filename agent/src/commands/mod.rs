@@ -39,7 +39,7 @@ use crate::{
     cgroups::Own,
     cli::{self, Cli, Trust, Verb},
     context::Context,
-    daemon, looker,
+    daemon, files, looker,
     output::{Answer, Output},
     provenance::Log,
     transition, view,
@@ -51,6 +51,9 @@ pub(crate) use detach::detach;
 pub(crate) fn run(cli: &Cli, output: &Output) -> anyhow::Result<Answer> {
     if matches!(cli.verb, Verb::Look) {
         return looker::serve();
+    }
+    if matches!(cli.verb, Verb::Configuration) {
+        return config::read(&files::absolute(&cli.root)?);
     }
     let (mut context, loaded) = Context::new(cli)?;
     let sound = loaded.faults.is_empty();
@@ -153,8 +156,9 @@ fn act(cli: &Cli, output: &Output, context: &Context, sound: bool) -> anyhow::Re
         Verb::Provenance(args) => provenance::run(context, args),
         Verb::Run(args) => daemon::run(context, args, *output),
         Verb::Probe(args) => provoke::run(args),
-        // Served above: it asks for nothing of ours.
+        // Served above: they ask for nothing of ours.
         Verb::Look => looker::serve(),
+        Verb::Configuration => config::read(&context.root),
         Verb::Open(args) => live::open(args),
         Verb::Settle(args) => emergency::settle(context, args),
     }
