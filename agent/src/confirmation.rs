@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use aegis_kernel::{Kernel, Slot};
-use aegis_policy::difference;
+use aegis_kernel::{Generation, Kernel, Slot, Slots};
+use aegis_policy::{PolicyDifference, difference};
 use aegis_trust::{
     Digest,
     provenance::{Effect, Entry},
@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::{
+    changes,
     config::Rollout,
     context::Context,
     failure::Refusal,
@@ -21,6 +22,7 @@ use crate::{
     provenance::{Log, in_force},
     state::{State, StoredSet},
     time,
+    withdrawn::Withdrawn,
 };
 
 /// A confirmation that is waited for.
@@ -78,41 +80,67 @@ pub(crate) fn deadline(within: Duration) -> u64 {
     time::since_boot().saturating_add(within)
 }
 
+/// What the kernel has gone back from and to by itself, as long as that is not on record.
+struct Fallen {
+    from: Option<(Generation, StoredSet)>,
+    to: Option<(Generation, StoredSet)>,
+    slots: Slots,
+    changes: Vec<PolicyDifference>,
+}
+
+impl Fallen {
+    fn look(context: &Context, kernel: &Kernel) -> anyhow::Result<Option<Self>> {
+        let Some(fell) = kernel.fell_from() else { return Ok(None) };
+        let slots = kernel.slots();
+        let state = State::new(context.state.clone());
+        let stored = |slot: Option<Slot>| -> anyhow::Result<_> {
+            let Some(slot) = slot else { return Ok(None) };
+            let generation = kernel.generation(slot).context("failed to read a generation")?;
+            let Some(generation) = generation else { return Ok(None) };
+            // Texts that are gone keep nobody from saying that it happened.
+            let set = state.load(&generation.set_digest).unwrap_or_default();
+            Ok(Some((generation, set)))
+        };
+        let (from, to) = (stored(Some(fell))?, stored(slots.active)?);
+        let set = |side: &Option<(_, StoredSet)>| {
+            side.as_ref().map(|(_, set)| set.set.clone()).unwrap_or_default()
+        };
+        let changes = difference(&set(&from), &set(&to));
+        Ok(Some(Self { from, to, slots, changes }))
+    }
+}
+
+/// The policies that the kernel has taken back by itself, as long as that is not on record.
+pub(crate) fn fallen(context: &Context, kernel: &Kernel) -> anyhow::Result<Option<Vec<String>>> {
+    Ok(Fallen::look(context, kernel)?.map(|fallen| changes::names(&fallen.changes)))
+}
+
 /// Puts on record that the kernel has gone back by itself, if it has and nobody did; what to warn of.
 /// The caller has the lock.
 pub(crate) fn settle(context: &Context, kernel: &Kernel) -> anyhow::Result<Option<String>> {
-    let Some(fell) = kernel.fell_from() else { return Ok(None) };
-    let slots = kernel.slots();
-    let state = State::new(context.state.clone());
-    let stored = |slot: Option<Slot>| -> anyhow::Result<_> {
-        let Some(slot) = slot else { return Ok(None) };
-        let generation = kernel.generation(slot).context("failed to read a generation")?;
-        let Some(generation) = generation else { return Ok(None) };
-        // Texts that are gone keep nobody from saying that it happened.
-        let set = state.load(&generation.set_digest).unwrap_or_default();
-        Ok(Some((generation, set)))
+    let Some(Fallen { from, to, slots, changes }) = Fallen::look(context, kernel)? else {
+        return Ok(None);
     };
-    let (from, to) = (stored(Some(fell))?, stored(slots.active)?);
-    let set = |side: &Option<(_, StoredSet)>| {
-        side.as_ref().map(|(_, set)| set.set.clone()).unwrap_or_default()
-    };
-    let changed = difference(&set(&from), &set(&to));
-    let warning = Log::new(context).happened(Entry {
+    let mut warnings = Vec::new();
+    if let Err(error) = Withdrawn::record(context, kernel, slots, &changes) {
+        warnings.push(format!("a rollback would not know what was taken back: {error:#}"));
+    }
+    warnings.extend(Log::new(context).happened(Entry {
         command: COMMAND.to_owned(),
-        weakening: changed.iter().any(aegis_policy::PolicyDifference::denies_less),
+        weakening: changes.iter().any(PolicyDifference::denies_less),
         reason: Some("nobody confirmed it in time: the kernel went back by itself".to_owned()),
-        policies: changed.into_iter().map(|policy| policy.name).collect(),
+        policies: changes::names(&changes),
         before: from.map(|(generation, _)| Digest::from_bytes(generation.set_digest)),
         effect: match &to {
             Some((generation, set)) => Effect::InForce(in_force(generation, set)),
             None => Effect::None,
         },
         ..Entry::default()
-    });
+    }));
     kernel.settle();
     // What was not confirmed leads nowhere now.
     kernel.reclaim().context("failed to empty the slot of what was not confirmed")?;
-    Ok(warning)
+    Ok(warnings.into_iter().reduce(|one, other| format!("{one}; {other}")))
 }
 
 /// The same for who has no lock: if somebody has it, they do it.

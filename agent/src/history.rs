@@ -94,15 +94,6 @@ impl History {
         self.0.iter()
     }
 
-    /// The change that brought this set about: where a set is only confirmed or bound anew, none does.
-    pub(crate) fn brought_about(&self, digest: &Digest) -> Option<&Change> {
-        let brings = |change: &&Change| {
-            change.before != Some(*digest)
-                && change.set.as_ref().is_some_and(|set| set.set_digest == *digest)
-        };
-        self.iter().rev().find(brings)
-    }
-
     /// The newest set that had this number.
     pub(crate) fn generation(&self, number: u64) -> Option<&InForce> {
         self.iter()
@@ -211,17 +202,6 @@ mod tests {
             .collect();
         assert_eq!(of, [(1, true), (4, false)]);
         assert_eq!(found.last_number(), 4);
-    }
-
-    #[test]
-    fn what_is_bound_anew_was_brought_about_by_who_put_it_in_force() {
-        let mut found =
-            history(&[("apply", Phase::Done, None, 1), ("apply", Phase::Done, None, 2)]);
-        let mut anew = found.0[1].clone();
-        (anew.sequence, anew.before) = (3, Some(digest(2)));
-        found.0.push(anew);
-        assert_eq!(found.brought_about(&digest(2)).map(|change| change.sequence), Some(2));
-        assert!(found.brought_about(&digest(3)).is_none());
     }
 
     #[test]

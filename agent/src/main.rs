@@ -65,6 +65,7 @@ mod time;
 mod transition;
 mod trust;
 mod view;
+mod withdrawn;
 
 use std::process::ExitCode;
 

@@ -30,6 +30,7 @@ use crate::{
     steps::{self, Steps},
     trust::TrustStore,
     view,
+    withdrawn::Withdrawn,
 };
 
 pub(super) fn run(context: &Context, args: &Rollback) -> anyhow::Result<Answer> {
@@ -62,7 +63,7 @@ fn to_previous(context: &Context, args: &Rollback) -> anyhow::Result<Answer> {
         confirmation::settle_unless_busy(context, &kernel)?.into_iter().collect();
     let step = look(context, &kernel)?;
     if !args.all {
-        check_extent(context, &step)?;
+        check_extent(context, &kernel, &step)?;
     }
     TrustStore::new(context).installed()?.check_minimums(&step.from.1.set, &step.to.1.set)?;
     if args.dry_run {
@@ -93,8 +94,12 @@ fn to_previous(context: &Context, args: &Rollback) -> anyhow::Result<Answer> {
         });
     }
     // It has happened: whatever fails from here on is said, and is no failure of it.
+    let extent = match step.seen.confirm_by {
+        Some(_) => Withdrawn::record(context, &kernel, kernel.slots(), &step.changes),
+        None => Withdrawn::forget(context),
+    };
     let waited = kernel.wait_for_decisions().map_err(anyhow::Error::from);
-    for done in [waited, tidy(context, &kernel)] {
+    for done in [extent, waited, tidy(context, &kernel)] {
         warnings.extend(done.err().map(|error| format!("{error:#}")));
     }
     taken.next("prove");
@@ -163,17 +168,18 @@ fn nothing_in_force() -> Refusal {
     )
 }
 
-/// What others have put in force since is not undone without being asked for.
-fn check_extent(context: &Context, step: &Step) -> anyhow::Result<()> {
-    let history = History::read(context)?;
-    let last = history.brought_about(&Digest::from_bytes(step.from.0.set_digest));
-    let mine = last.map_or(&[][..], |change| &change.policies);
+/// What others have put in force since is not undone without being asked for. After every change, what was before
+/// it is what a rollback leads to; but not after what nobody had confirmed was taken back.
+fn check_extent(context: &Context, kernel: &Kernel, step: &Step) -> anyhow::Result<()> {
+    let taken_back = match confirmation::fallen(context, kernel)? {
+        // Whoever is at work has not put it on record yet.
+        Some(policies) => Some(policies),
+        None => Withdrawn::last(context, &step.from.0, &step.to.0)?,
+    };
+    let Some(mine) = taken_back else { return Ok(()) };
     let more: Vec<String> =
         changes::names(&step.changes).into_iter().filter(|name| !mine.contains(name)).collect();
-    if more.is_empty() || last.is_some_and(|last| last.before == Some(to_digest(step))) {
-        return Ok(());
-    }
-    Err(changes_more(&more, &step.changes))
+    if more.is_empty() { Ok(()) } else { Err(changes_more(&more, &step.changes)) }
 }
 
 fn to_digest(step: &Step) -> Digest {
