@@ -417,9 +417,8 @@ impl Attempt<'_> {
         if for_good {
             warn(gate.accept());
         }
-        // A rollback takes no lock.
-        if for_good && self.request.confirms && kernel.active() == Some(slot) {
-            warn(self.state.confirm(&generation));
+        if for_good && self.request.confirms {
+            warn(confirmation::note(self.context, kernel));
             warn(starts::settle(self.context));
         }
         fault::passed(Point::Accepted);

@@ -2,18 +2,20 @@
 //! What was put in force until somebody confirms it: the kernel goes back by itself at the deadline,
 //! whoever is alive by then. Who comes next puts that on record.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use aegis_fault::{self as fault, Point};
 use aegis_kernel::{Generation, Kernel, Slot, Slots};
 use aegis_policy::{PolicyDifference, difference};
 use aegis_trust::{
     Digest,
     provenance::{Effect, Entry},
 };
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde::Serialize;
 
 use crate::{
+    apply::active,
     changes,
     config::Rollout,
     context::Context,
@@ -143,7 +145,56 @@ pub(crate) fn settle(context: &Context, kernel: &Kernel) -> anyhow::Result<Optio
     Ok(warnings.into_iter().reduce(|one, other| format!("{one}; {other}")))
 }
 
-/// The same for who has no lock: if somebody has it, they do it.
+/// Notes for the next boot what decides. The caller has the lock, and nothing waits to be confirmed: so
+/// everything that can decide now was confirmed and proven. A rollback takes no lock and may come at any
+/// moment, so what decides is looked at again after it was noted.
+pub(crate) fn note(context: &Context, kernel: &Kernel) -> anyhow::Result<()> {
+    note_what_decides(context, kernel, |_| true).map(drop)
+}
+
+/// The same for a rollback, after which one of these numbers decides, while somebody else is at work. If something
+/// else does, it is theirs, and noted when they are done.
+pub(crate) fn note_unlocked(
+    context: &Context,
+    kernel: &Kernel,
+    ours: &[u64],
+) -> anyhow::Result<()> {
+    if note_what_decides(context, kernel, |number| ours.contains(&number))? {
+        return Ok(());
+    }
+    let until = Instant::now() + THEIRS;
+    while Instant::now() < until {
+        if let Some(_lock) = Lock::try_take(&context.lock(), "rollback")? {
+            return if Open::of(kernel).is_some() { Ok(()) } else { note(context, kernel) };
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bail!("what the next boot begins with is what the rollback led to, and something else decides")
+}
+
+/// Whether what was noted last is what decided after that, or nothing was noted.
+fn note_what_decides(
+    context: &Context,
+    kernel: &Kernel,
+    is_ours: impl Fn(u64) -> bool,
+) -> anyhow::Result<bool> {
+    let state = State::new(context.state.clone());
+    let mut noted = None;
+    loop {
+        let now = active(Some(kernel))?.map(|(_, generation)| generation);
+        let number = now.as_ref().map(|generation| generation.number);
+        match now.filter(|now| noted != number && is_ours(now.number)) {
+            Some(now) => {
+                fault::passed(Point::Noting);
+                state.confirm(&now)?;
+                noted = number;
+            }
+            None => return Ok(noted.is_none() || noted == number),
+        }
+    }
+}
+
+/// The same as [`settle`] for who has no lock: if somebody has it, they do it.
 pub(crate) fn settle_unless_busy(
     context: &Context,
     kernel: &Kernel,
@@ -156,6 +207,9 @@ pub(crate) fn settle_unless_busy(
         None => Ok(None),
     }
 }
+
+/// How long a rollback waits for somebody at work to be done, once it has acted.
+const THEIRS: Duration = Duration::from_secs(5);
 
 /// What the log calls it.
 const COMMAND: &str = "deadline";

@@ -147,7 +147,8 @@ pub(crate) fn write_whole_for_all(path: &Path, bytes: &[u8]) -> anyhow::Result<(
 fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let failed = || format!("failed to write {}", path.display());
     let mut fresh = path.as_os_str().to_owned();
-    fresh.push(FRESH);
+    // Two that write the same at once must not write into one file.
+    fresh.push(format!(".{}{FRESH}", std::process::id()));
     let fresh = PathBuf::from(fresh);
     let written = fault::step(Point::WriteBegun)
         .and_then(|()| write_new(&fresh, bytes, mode))
@@ -248,7 +249,7 @@ pub(crate) mod tests {
         let path = scratch.0.join("file");
         write_whole(&path, b"old").unwrap();
         // A directory in the way of the temporary file is a failure that root meets as well.
-        fs::create_dir(scratch.0.join("file.new")).unwrap();
+        fs::create_dir(scratch.0.join(format!("file.{}.new", std::process::id()))).unwrap();
         assert!(write_whole(&path, b"new").is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
     }

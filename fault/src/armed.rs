@@ -29,6 +29,7 @@ struct Asked {
 enum Act {
     Kill,
     Fail,
+    Wait,
 }
 
 /// A step that can fail is done. It fails here instead if the environment says so.
@@ -40,13 +41,19 @@ pub fn step(point: Point) -> io::Result<()> {
         None => Ok(()),
         Some(Act::Kill) => kill(),
         Some(Act::Fail) => Err(Errno::IO.into()),
+        Some(Act::Wait) => {
+            wait();
+            Ok(())
+        }
     }
 }
 
 /// A step after which nothing can fail is done.
 pub fn passed(point: Point) {
-    if due(point) == Some(Act::Kill) {
-        kill();
+    match due(point) {
+        Some(Act::Kill) => kill(),
+        Some(Act::Wait) => wait(),
+        Some(Act::Fail) | None => {}
     }
 }
 
@@ -63,8 +70,9 @@ pub fn begin() -> Result<Option<String>, String> {
             Ok(Some(names.join("\n")))
         }
         Ok(text) => {
-            let asked = Asked::read(&text)
-                .ok_or_else(|| format!("{VARIABLE}={text} is not NAME:kill, NAME:fail or list"))?;
+            let asked = Asked::read(&text).ok_or_else(|| {
+                format!("{VARIABLE}={text} is not NAME:kill, NAME:fail, NAME:wait or list")
+            })?;
             ASKED.get_or_init(|| asked);
             Ok(None)
         }
@@ -79,6 +87,7 @@ impl Asked {
         let act = match words.next()? {
             "kill" => Act::Kill,
             "fail" => Act::Fail,
+            "wait" => Act::Wait,
             _ => return None,
         };
         let visit = words.next().map_or(Some(1), |visit| visit.parse().ok())?;
@@ -100,6 +109,11 @@ fn kill() -> ! {
     }
 }
 
+/// Stops, until somebody has it go on.
+fn wait() {
+    let _sent = kill_process(getpid(), Signal::STOP);
+}
+
 const VARIABLE: &str = "AEGIS_FAULT";
 
 static ASKED: OnceLock<Asked> = OnceLock::new();
@@ -118,6 +132,7 @@ mod tests {
         let asked = |act, visit| Some(Asked { point: Point::Filled, act, visit });
         assert_eq!(Asked::read("filled:kill"), asked(Act::Kill, 1));
         assert_eq!(Asked::read("filled:fail:3"), asked(Act::Fail, 3));
+        assert_eq!(Asked::read("filled:wait"), asked(Act::Wait, 1));
         for wrong in ["", "filled", "filled:", "filed:kill", "filled:kill:x", "filled:kill:1:1"] {
             assert_eq!(Asked::read(wrong), None, "{wrong:?}");
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Points at which a test kills a command, or has a step of it fail.
+//! Points at which a test kills a command, has a step of it fail, or has it wait.
 //!
 //! Without the feature `armed` nothing of this is in the program: every function here is an empty one.
 //! With it, the environment says where something goes wrong:
@@ -7,6 +7,7 @@
 //! ```text
 //!   AEGIS_FAULT=NAME:kill     the process kills itself at this point
 //!   AEGIS_FAULT=NAME:fail     that step fails with an error of input or output
+//!   AEGIS_FAULT=NAME:wait     the process stops, as with SIGSTOP, until SIGCONT comes
 //!   AEGIS_FAULT=NAME:kill:3   the third time that it comes there
 //!   AEGIS_FAULT=list          says the names, one a line
 //! ```
@@ -99,6 +100,8 @@ points! {
     Flipped = "flipped",
     /// It has denied again.
     ProvedAgain = "proved-again",
+    /// It was looked what decides, and is about to be noted for the next boot.
+    Noting = "noting",
     /// It is on disk which versions were accepted.
     Accepted = "accepted",
     /// What is in force is written down.

@@ -48,12 +48,14 @@ const BEFORE: &[&str] = &[
 ];
 
 /// From when on it does.
-const AFTER: &[&str] = &["flipped", "proved-again", "accepted", "recorded", "tidied", "log-done"];
+const AFTER: &[&str] =
+    &["flipped", "proved-again", "noting", "accepted", "recorded", "tidied", "log-done"];
 
 /// After these nothing can fail.
 const KILLED_ONLY: &[&str] = &[
     "line-written",
     "line-confirmed",
+    "noting",
     "accepted",
     "recorded",
     "tidied",

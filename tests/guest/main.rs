@@ -42,6 +42,7 @@ mod resolving;
 mod rollback;
 mod scope;
 mod start;
+mod stopped;
 mod telemetry;
 mod trust;
 mod workload;

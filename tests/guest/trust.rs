@@ -9,7 +9,7 @@ const BOOK: &str = "trust.md";
 const FIVE: &str = "From no keys to an enforced signed policy";
 
 /// A node whose policies one key signs, `admin.key` on the desk.
-fn with_a_root() -> Desk {
+pub(crate) fn with_a_root() -> Desk {
     let desk = Desk::new();
     aegisbpf(&["keygen", "-o", &desk.file("admin.key")]).yes();
     init(&desk, &["admin.key"], "root.json");
@@ -33,7 +33,7 @@ fn install(desk: &Desk, root: &str) -> Answer {
 }
 
 /// A bundle of a policy, signed with `admin.key`.
-fn bundle(desk: &Desk, policy: &Policy, name: &str) -> String {
+pub(crate) fn bundle(desk: &Desk, policy: &Policy, name: &str) -> String {
     let (text, out) = (desk.file("a-policy.toml"), desk.file(name));
     fs::write(&text, policy.text()).unwrap();
     let key = desk.file("admin.key");

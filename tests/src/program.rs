@@ -4,9 +4,10 @@
 use std::{
     ffi::OsStr,
     os::unix::process::CommandExt as _,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 
 /// What it answered.
@@ -28,13 +29,53 @@ pub fn command<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
     command
 }
 
-/// The same of the program that goes wrong where it is told to: `NAME:kill`, `NAME:fail`, or either with
+/// The same of the program that goes wrong where it is told to: `NAME:kill`, `NAME:fail`, `NAME:wait`, or each with
 /// `:3` behind it for the third time that it comes there.
 pub fn command_with_fault<S: AsRef<OsStr>>(fault: &str, arguments: &[S]) -> Command {
     let mut command = Command::new(WITH_FAULTS);
     command.args(arguments).arg("--json").stdin(Stdio::null()).env_clear();
     command.env("AEGIS_FAULT", fault);
     command
+}
+
+/// A command that has stopped at a point, and goes on when it is told to.
+#[derive(Debug)]
+pub struct Stopped(Option<Child>);
+
+impl Stopped {
+    /// Starts it, and waits until it has stopped there, at the first visit.
+    #[track_caller]
+    pub fn at<S: AsRef<OsStr>>(point: &str, arguments: &[S]) -> Self {
+        Self::at_visit(point, 1, arguments)
+    }
+
+    /// The same at another visit.
+    #[track_caller]
+    pub fn at_visit<S: AsRef<OsStr>>(point: &str, visit: u32, arguments: &[S]) -> Self {
+        let mut command = command_with_fault(&format!("{point}:wait:{visit}"), arguments);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child = child.expect("the program under test starts");
+        let waited = waitpid(Some(Pid::from_child(&child)), WaitOptions::UNTRACED);
+        let (_, status) = waited.expect("it runs").expect("this waits");
+        assert!(status.stopped(), "it ended without having stopped at {point}: {status:?}");
+        Self(Some(child))
+    }
+
+    /// Has it go on, and waits for its end.
+    pub fn goes_on(mut self) -> Answer {
+        let child = self.0.take().expect("it has stopped");
+        kill_process(Pid::from_child(&child), Signal::CONT).expect("it has stopped");
+        Answer::of(child.wait_with_output().expect("it ends"))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
 }
 
 /// Runs it and waits.

@@ -56,7 +56,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Answer> {
         });
     }
     let mut warnings: Vec<String> = begun.done().into_iter().collect();
-    let kept = [gate.accept(), state.confirm(&generation), starts::settle(context)];
+    let kept = [gate.accept(), confirmation::note(context, &kernel), starts::settle(context)];
     warnings.extend(kept.into_iter().filter_map(|kept| Some(format!("{:#}", kept.err()?))));
     let digest = short(&generation.set_digest);
     let mut lines = vec![format!(

@@ -98,8 +98,9 @@ fn to_previous(context: &Context, args: &Rollback) -> anyhow::Result<Answer> {
         Some(_) => Withdrawn::record(context, &kernel, kernel.slots(), &step.changes),
         None => Withdrawn::forget(context),
     };
+    let noted = note(context, &kernel, &step);
     let waited = kernel.wait_for_decisions().map_err(anyhow::Error::from);
-    for done in [extent, waited, tidy(context, &kernel)] {
+    for done in [extent, noted, waited, tidy(context, &kernel)] {
         warnings.extend(done.err().map(|error| format!("{error:#}")));
     }
     taken.next("prove");
@@ -119,9 +120,7 @@ fn to_previous(context: &Context, args: &Rollback) -> anyhow::Result<Answer> {
     };
     let proved = proof.as_ref().is_some_and(Proof::passed);
     if proved {
-        let state = State::new(context.state.clone());
-        let kept = [state.confirm(&to.0), starts::settle(context)];
-        warnings.extend(kept.into_iter().filter_map(|kept| Some(format!("{:#}", kept.err()?))));
+        warnings.extend(starts::settle(context).err().map(|error| format!("{error:#}")));
     }
     if let Some(proof) = &proof {
         begun.entry().proof = proof_of(proof);
@@ -131,6 +130,21 @@ fn to_previous(context: &Context, args: &Rollback) -> anyhow::Result<Answer> {
     let mut answer = answer(&step, "is", &taken, &warnings, reason, false);
     answer.exit = u8::from(!proved);
     Ok(answer)
+}
+
+/// Notes for the next boot what was gone back to: it was confirmed and proven when it decided before, and
+/// what was in force is what nobody wants to come back.
+fn note(context: &Context, kernel: &Kernel, step: &Step) -> anyhow::Result<()> {
+    if let Some(_lock) = Lock::try_take(&context.lock(), "rollback")? {
+        return match kernel.slots().confirm_by {
+            Some(_) => Ok(()),
+            None => confirmation::note(context, kernel),
+        };
+    }
+    // Another rollback may lead forward again; to what nobody had confirmed none does.
+    let from = step.seen.confirm_by.is_none().then_some(step.from.0.number);
+    let ours: Vec<u64> = from.into_iter().chain([step.to.0.number]).collect();
+    confirmation::note_unlocked(context, kernel, &ours)
 }
 
 /// Empties the slot of what waited for its confirmation: nothing leads to it any more. Whoever is at work now
