@@ -8,6 +8,7 @@
 //!   table     each row: bring about a state, prove it, have it measured
 //!   stage     filesystems, files, cgroups, policies
 //!   states    nothing, an empty program, AegisBPF, Landlock, fanotify
+//!   switches  how long a flip, a rollback, an emergency and a deadline take
 //!   measure   the process that runs the operation and reads the clock
 //! ```
 
@@ -17,6 +18,7 @@ mod measure;
 mod operation;
 mod stage;
 mod states;
+mod switches;
 mod table;
 
 use std::{io::Write as _, process::ExitCode};
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["measure", order] => measure::run(order),
+        ["switches"] => switches::run(stage::INSIDE, &table::DIFFERENT),
         ["table"] => table::run(),
         _ => Err(anyhow::anyhow!("failed to understand the arguments\nhint: aegis-cost table")),
     };

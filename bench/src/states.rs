@@ -226,6 +226,6 @@ impl Answering {
 
 /// What the kernel calls a program gets 15 bytes of its name.
 const EMPTY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/empty.bpf.o"));
-const PINS: &str = "/sys/fs/bpf/aegisbpf";
+pub(crate) const PINS: &str = "/sys/fs/bpf/aegisbpf";
 const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 const OPENS: u64 = 10;

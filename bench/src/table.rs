@@ -19,6 +19,7 @@ use crate::{
     operation::Operation,
     stage::{self, ABOVE, BARE, Chain, INSIDE, OUTSIDE, RULED, WITNESS},
     states::{self, Answering, EmptyProgram, Product},
+    switches::Files,
 };
 
 /// Where, and what: what is compared over states.
@@ -93,6 +94,10 @@ const FEW: u32 = 10;
 const MANY: u32 = 100_000;
 /// How many files have left a denied directory, in the rows that say so.
 const LATE: u32 = 1_000;
+
+/// In what the generation with many objects differs from the one before it.
+pub(crate) const DIFFERENT: Files<'_> =
+    Files { before: ABOVE, now: "/ruled/00/500", both: WITNESS };
 
 pub(crate) fn run() -> anyhow::Result<()> {
     wait_for_the_clock()?;
@@ -176,6 +181,8 @@ fn product() -> anyhow::Result<()> {
     inside.check_witness()?;
     outside.measure_with(&product, "out-of-scope-many", open)?;
     scope(inside, &product, "in-scope-many")?;
+    let status = Command::new("/proc/self/exe").arg("switches").status();
+    ensure!(status.is_ok_and(|status| status.success()), "failed to measure what switches");
 
     let product = Product::apply(&stage::policy(6, FEW, &[])?, FEW)?;
     stage::leave(LATE)?;
@@ -311,7 +318,7 @@ impl Asker {
     }
 }
 
-fn say(line: &serde_json::Value) -> anyhow::Result<()> {
+pub(crate) fn say(line: &serde_json::Value) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()?;

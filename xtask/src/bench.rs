@@ -53,12 +53,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
             budgets.kernel
         );
     }
-    let (identity, rows) = measure(&arguments.kernel)?;
+    let Measured { identity, rows, switches } = measure(&arguments.kernel)?;
     let known = (arguments.kernel == budgets.kernel).then_some(&budgets);
     if arguments.json {
-        answer(object(&identity, &rows, known));
+        answer(object(&identity, &rows, known, &switches));
     } else {
         print(&identity, &rows, known);
+        print_switches(&switches);
     }
     if let Some(file) = &arguments.perf {
         let text = perf(&identity, &rows, known)?.to_string();
@@ -81,13 +82,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
 /// Measures and prints the table; every row above its budget, as a line each.
 pub(crate) fn check() -> anyhow::Result<Vec<String>> {
     let budgets = Budgets::read()?;
-    let (identity, rows) = measure(&budgets.kernel)?;
+    let Measured { identity, rows, switches } = measure(&budgets.kernel)?;
     print(&identity, &rows, Some(&budgets));
+    print_switches(&switches);
     Ok(budgets.faults(&rows))
 }
 
-/// Which kernel it was, and its rows.
-fn measure(series: &str) -> anyhow::Result<(String, Vec<Row>)> {
+/// What came of a run.
+struct Measured {
+    /// Which kernel it was.
+    identity: String,
+    rows: Vec<Row>,
+    /// What switches, as `aegis-cost` says it.
+    switches: Vec<Value>,
+}
+
+fn measure(series: &str) -> anyhow::Result<Measured> {
     let product = dist::build()?;
     let cost = build()?;
     let kernel = kernels::obtain_one(series)?;
@@ -110,8 +120,13 @@ fn measure(series: &str) -> anyhow::Result<(String, Vec<Row>)> {
         bail!("failed to measure, so there is no table: {}", said.join("\n"));
     }
     let lines = text.lines().filter(|line| line.starts_with('{'));
-    let rows = lines.map(Row::read).collect::<anyhow::Result<Vec<Row>>>()?;
-    Ok((format!("kernel {}, {}", kernel.label(), kernel.identity()), rows))
+    let (rows, switches): (Vec<&str>, Vec<&str>) =
+        lines.partition(|line| line.contains("\"place\""));
+    let rows = rows.into_iter().map(Row::read).collect::<anyhow::Result<Vec<Row>>>()?;
+    let switches = switches.into_iter().map(serde_json::from_str).collect::<Result<_, _>>();
+    let switches = switches.context("failed to read what was measured of switches")?;
+    let identity = format!("kernel {}, {}", kernel.label(), kernel.identity());
+    Ok(Measured { identity, rows, switches })
 }
 
 fn build() -> anyhow::Result<PathBuf> {
@@ -123,7 +138,7 @@ fn build() -> anyhow::Result<PathBuf> {
     Ok(static_target().join(TRIPLE).join("release/aegis-cost"))
 }
 
-fn object(identity: &str, rows: &[Row], budgets: Option<&Budgets>) -> Value {
+fn object(identity: &str, rows: &[Row], budgets: Option<&Budgets>, switches: &[Value]) -> Value {
     let row = |row: &Row| {
         json!({
             "place": row.place, "state": row.state, "instructions": row.quarter, "minimum": row.minimum,
@@ -131,7 +146,8 @@ fn object(identity: &str, rows: &[Row], budgets: Option<&Budgets>) -> Value {
             "added": row.added(rows), "budget": budgets.and_then(|budgets| budgets.of(row)),
         })
     };
-    json!({ "kernel": identity, "rows": rows.iter().map(row).collect::<Vec<_>>() })
+    let rows: Vec<Value> = rows.iter().map(row).collect();
+    json!({ "kernel": identity, "rows": rows, "switches": switches })
 }
 
 /// What the product answers when it shows a benchmark: each row that a budget holds, with what half of its batches may
@@ -175,6 +191,32 @@ fn print(identity: &str, rows: &[Row], budgets: Option<&Budgets>) {
             };
             let what = describe_state(&row.state);
             answer(format_args!("  {what:<60} {:>9.0} {added:>9}{budget}", row.quarter));
+        }
+    }
+}
+
+/// What each takes until an open is decided by what it led to, in instructions; held by `aegis-cost`.
+fn print_switches(switches: &[Value]) {
+    answer("");
+    answer(
+        "from before the store to the end of the next open, which is decided by what it led to; 100,000 objects: p50, p95, p99, most",
+    );
+    for line in switches {
+        let number = |name: &str| line.get(name).and_then(Value::as_u64).unwrap_or_default();
+        match line.get("switch").and_then(Value::as_str) {
+            Some(switch) => {
+                let [p50, p95, p99, most] = ["p50", "p95", "p99", "most"].map(number);
+                answer(format_args!("  {switch:<20} {p50:>9} {p95:>9} {p99:>9} {most:>9}"));
+            }
+            None => {
+                let reader = line.get("reader").unwrap_or(&Value::Null);
+                let number = |name: &str| reader.get(name).and_then(Value::as_u64).unwrap_or(0);
+                let [changes, before, now] = ["changes", "before", "now"].map(number);
+                answer(format_args!(
+                    "  while they changed places {changes} times a reader saw the one {before} times, the other \
+                     {now} times, and nothing else"
+                ));
+            }
         }
     }
 }
