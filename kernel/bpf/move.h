@@ -95,14 +95,14 @@ __noinline u32 leave(u32 slot, u64 from, u64 to, u32 outside)
 		named = bound_name(slot, from);
 		if (to)
 			directory_moves(slot, own, named, to, new);
-		if (!(u32)own)
-			node = named;
+		node = (u32)own ? own : named;
 		/* It has a node already: what was bound by names of the other is denied throughout.
 		 */
-		else if ((u32)named != (u32)own && row_beneath(named))
+		if ((u32)own && (u32)named != (u32)own && row_beneath(named))
 			kept = found_also(kept, row_beneath(named), AEGIS_WHY_LATE);
 	}
-	kept = found_less(kept, own_labels(slot, inode));
+	/* Not what its own row says: that is of this generation, and the next one has none for it. */
+	kept = found_less(kept, with_late_labels(slot, inode, /* is_object= */ true, 0));
 	if (kept || node)
 		remember(slot, inode, kept, flags << 32 | node);
 	return 0;

@@ -294,23 +294,38 @@ mod denial {
         case.forget();
     }
 
-    /// What came after a policy was applied, and left its name, stays denied when other policies come.
+    /// What has left its name stays denied when other policies come: what stood there when the rule was bound, what
+    /// came after that, and what is named below a directory on the way.
     #[test]
     fn what_a_file_took_along_is_carried_over_as_long_as_its_rule_is_there() {
         let case = Case::new();
-        let (secret, old) = (case.file("secret"), case.path("old"));
+        let (secret, below) = (case.file("secret"), case.file("way/below"));
+        let left = ["first", "old", "gone/below"].map(|name| case.path(name));
         let mut inside = case.inside();
-        case.control(&mut inside, &[read(&secret)]);
-        case.enforce(Rule::deny("r").file(&secret));
+        case.control(&mut inside, &[read(&secret), read(&below)]);
+        case.enforce(Rule::deny("r").file(&secret).file(&below));
+        fs::rename(&secret, &left[0]).unwrap();
         fs::rename(case.file("new"), &secret).unwrap();
-        fs::rename(&secret, &old).unwrap();
-        case.denied(&mut inside, "r", &read(&old));
+        fs::rename(&secret, &left[1]).unwrap();
+        fs::rename(case.path("way"), case.path("gone")).unwrap();
+        for path in &left {
+            case.denied(&mut inside, "r", &read(path));
+        }
         // Rules and labels have other numbers now.
         let more = || case.policy().rule(Rule::deny("a").beneath(case.path("d")));
-        case.apply(&more().rule(Rule::deny("r").file(&secret).file(case.path("more"))));
-        case.denied(&mut inside, "r", &read(&old));
+        let other = Rule::deny("r").file(&secret).file(&below).file(case.path("more"));
+        case.apply(&more().rule(other));
+        for path in &left {
+            case.denied(&mut inside, "r", &read(path));
+        }
+        // What is made anew at a name that went along is bound by it.
+        fs::remove_file(&left[2]).unwrap();
+        let again = case.file("gone/below");
+        case.denied(&mut inside, "r", &read(&again));
         case.apply(&more());
-        case.allowed(&mut inside, &read(&old));
+        for path in &left {
+            case.allowed(&mut inside, &read(path));
+        }
         case.settle();
     }
 
