@@ -258,7 +258,7 @@ struct aegis_control {
 	aegis_u64 slots;       /* enum aegis_slots_word */
 	aegis_u64 emergency;   /* enum aegis_emergency_word */
 	aegis_u32 trial_slot;  /* decides for the scratch cgroup alone, before a flip; or 0 */
-	aegis_u32 reserved;
+	aegis_u32 trust_root;  /* 1: one was installed; programs never read this */
 	aegis_u64 scratch_cgroup; /* id: where proofs are made, for which there is no emergency */
 	aegis_u64 last_number;	  /* the number of the newest generation ever filled */
 	aegis_u64 event_sequence; /* of the last event taken out of the ring */

@@ -487,7 +487,7 @@ pub struct aegis_control {
     pub slots: aegis_u64,
     pub emergency: aegis_u64,
     pub trial_slot: aegis_u32,
-    pub reserved: aegis_u32,
+    pub trust_root: aegis_u32,
     pub scratch_cgroup: aegis_u64,
     pub last_number: aegis_u64,
     pub event_sequence: aegis_u64,
@@ -510,8 +510,8 @@ const _: () = {
         [::std::mem::offset_of!(aegis_control, emergency) - 16usize];
     ["Offset of field: aegis_control::trial_slot"]
         [::std::mem::offset_of!(aegis_control, trial_slot) - 24usize];
-    ["Offset of field: aegis_control::reserved"]
-        [::std::mem::offset_of!(aegis_control, reserved) - 28usize];
+    ["Offset of field: aegis_control::trust_root"]
+        [::std::mem::offset_of!(aegis_control, trust_root) - 28usize];
     ["Offset of field: aegis_control::scratch_cgroup"]
         [::std::mem::offset_of!(aegis_control, scratch_cgroup) - 32usize];
     ["Offset of field: aegis_control::last_number"]

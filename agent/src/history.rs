@@ -182,6 +182,7 @@ mod tests {
             pid: 1,
             program: String::new(),
             kernel_told: false,
+            trust_root: false,
             entry,
         }
     }

@@ -36,7 +36,14 @@ use aegis_trust::{
 };
 use anyhow::Context as _;
 
-use crate::{context::Context, failure, proof::Proof, state::StoredSet, time, trust::Signature};
+use crate::{
+    context::Context,
+    failure,
+    proof::Proof,
+    state::StoredSet,
+    time,
+    trust::{Signature, TrustStore},
+};
 
 use origin::Origin;
 use store::{Store, Tail, Wait};
@@ -48,6 +55,7 @@ pub(crate) use store::{RESERVE, Snapshot};
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     directory: PathBuf,
+    trust: TrustStore,
     pins: PathBuf,
     journal: PathBuf,
     segment_max: u64,
@@ -88,6 +96,7 @@ impl Log {
     pub(crate) fn new(context: &Context) -> Self {
         Self {
             directory: context.state.join("provenance"),
+            trust: TrustStore::new(context),
             pins: context.pins.clone(),
             journal: PathBuf::from(journal::SOCKET),
             segment_max: store::SEGMENT_MAX,
@@ -138,6 +147,19 @@ impl Log {
         Some(format!("the refusal is not in the provenance log: {error:#}"))
     }
 
+    /// Who remembers that a trust root was installed on this node, apart from its files; `None`: nobody.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub(crate) fn remembers_root(&self) -> anyhow::Result<Option<&'static str>> {
+        // Whoever cannot read what is pinned puts nothing in force there.
+        let witness = Witness::open(&self.pins).ok().flatten();
+        if witness.is_some_and(|witness| witness.remembers_root()) {
+            return Ok(Some("the kernel"));
+        }
+        Ok(store::remembers_root(&self.directory)?.then_some("the provenance log"))
+    }
+
     /// Everything that is there, and what the kernel says of it, at one moment.
     ///
     /// # Errors
@@ -161,7 +183,7 @@ impl Log {
     /// If it cannot be moved, or nothing can be written.
     pub(crate) fn restart(&self, reason: &str) -> anyhow::Result<PathBuf> {
         let mut store = Store::open(&self.directory, Wait::LONG, self.segment_max)?;
-        let name = format!("aside-{}", now());
+        let name = format!("{}{}", store::ASIDE, now());
         let digest = store.set_aside(&name)?;
         let entry = Entry {
             weakening: true,
@@ -171,7 +193,7 @@ impl Log {
                 .into(),
             ..note(code::RESTARTED, "the log before this one was kept aside by an operator")
         };
-        self.writer(&mut store, Origin::now(), &Tail::EMPTY, Urgency::Before)
+        self.writer(&mut store, Origin::now(), &Tail::EMPTY, Urgency::Before)?
             .write(Tail::EMPTY, &entry)?;
         Ok(self.directory.join(name))
     }
@@ -237,7 +259,7 @@ impl Log {
         let tail = store.tail().context(failed)?;
         // As late as it can be, so that entries are in the order of their times.
         origin.set_time();
-        let mut writer = self.writer(&mut store, origin, &tail, urgency);
+        let mut writer = self.writer(&mut store, origin, &tail, urgency).context(failed)?;
         writer.write(tail, entry).context(failed)
     }
 
@@ -247,11 +269,17 @@ impl Log {
         origin: Origin,
         tail: &Tail,
         urgency: Urgency,
-    ) -> Writer<'a> {
+    ) -> anyhow::Result<Writer<'a>> {
         // A witness that cannot be reached keeps nobody from writing; the entry says so.
         let witness = Witness::open(&self.pins).ok().flatten();
         let (head, instance) = (tail.head(), tail.instance());
-        Writer { log: self, store, witness, origin, head, instance, urgency }
+        let trust_root = self.trust.has_files()
+            || witness.as_ref().is_some_and(Witness::remembers_root)
+            || match &tail.last {
+                Some(last) => last.record.trust_root,
+                None => store::remembers_root(&self.directory)?,
+            };
+        Ok(Writer { log: self, store, witness, origin, head, instance, trust_root, urgency })
     }
 }
 
@@ -308,6 +336,8 @@ struct Writer<'a> {
     origin: Origin,
     head: Head,
     instance: Option<String>,
+    /// Whether this node ever had a trust root.
+    trust_root: bool,
     urgency: Urgency,
 }
 
@@ -371,6 +401,7 @@ impl Writer<'_> {
             pid: std::process::id(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             kernel_told: self.witness.is_some(),
+            trust_root: self.trust_root,
             entry: entry.clone(),
         };
         let (line, head) = seal(&record)?;
@@ -383,7 +414,12 @@ impl Writer<'_> {
         fault::passed(Point::LineWritten);
         if let Some(witness) = &self.witness {
             match &written {
-                Ok(()) => witness.confirm(head.sequence),
+                Ok(()) => {
+                    witness.confirm(head.sequence);
+                    if self.trust_root {
+                        witness.remember_root();
+                    }
+                }
                 Err(_) => witness.retract(head.sequence),
             }
         }

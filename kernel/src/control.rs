@@ -135,6 +135,11 @@ impl Control {
         self.long(offset_of!(aegis_control, event_sequence))
     }
 
+    /// Whether a trust root was installed on this node, as far as is known here: 0 or 1.
+    pub(crate) fn trust_root(&self) -> &AtomicU32 {
+        self.word(offset_of!(aegis_control, trust_root))
+    }
+
     /// The word that says whether there is an emergency.
     pub(crate) fn emergency(&self) -> &AtomicU64 {
         self.long(offset_of!(aegis_control, emergency))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the kernel's memory knows of the provenance log: its two newest lines, and how much could not
-//! be logged.
+//! What the kernel's memory knows of the provenance log: its two newest lines, how much could not be
+//! logged, and whether a line said that a trust root is installed.
 //!
 //! Programs never read it. It is one more place where a hash of the log is; whoever shortens or
 //! rewrites the file has to know of it, and needs more than access to files to change it.
@@ -94,6 +94,16 @@ impl Witness {
                 self.word(place, SEQUENCE).store(0, Ordering::SeqCst);
             }
         }
+    }
+
+    /// Says that a trust root was installed on this node. It is known as long as anything is pinned.
+    pub fn remember_root(&self) {
+        self.0.trust_root().store(1, Ordering::SeqCst);
+    }
+
+    /// Whether that was said.
+    pub fn remembers_root(&self) -> bool {
+        self.0.trust_root().load(Ordering::SeqCst) != 0
     }
 
     /// Counts something that acted and could not be logged.

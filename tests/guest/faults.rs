@@ -15,7 +15,9 @@ use std::{
 };
 
 use aegis_tests::{
-    Case, Process, Rule, aegisbpf, config,
+    Case, Process, Rule, aegisbpf,
+    amnesia::forget_the_root,
+    config,
     operation::*,
     program::{Answer, WITH_FAULTS, command_with_fault},
     runbook::Desk,
@@ -344,13 +346,9 @@ fn a_trust_root_binds_or_does_not_wherever_its_installation_is_killed() {
     let shown = aegisbpf(&["trust", "show", &root]).yes();
     let fingerprint = shown["fingerprint"].as_str().unwrap().to_owned();
     let install = ["trust", "install", &root, "--fingerprint", &fingerprint];
-    let gone = || {
-        drop(fs::remove_file(Path::new(STATE).join("trust-root")));
-        drop(fs::remove_dir_all(Path::new(STATE).join("trust")));
-    };
     let writes = (1..=4).map(|visit| format!("write-renamed:{visit}"));
     for point in TRUST.iter().map(|point| (*point).to_owned()).chain(writes) {
-        gone();
+        forget_the_root();
         if !is_killed(&point, &install) {
             continue;
         }
@@ -361,7 +359,7 @@ fn a_trust_root_binds_or_does_not_wherever_its_installation_is_killed() {
         assert_eq!(status["trust"]["root"]["version"], 1, "{point}: {status}");
     }
     for point in TRUST.iter().filter(|point| !KILLED_ONLY.contains(point)) {
-        gone();
+        forget_the_root();
         failing(point, &install).failed(&["Input/output error"]);
         // It binds nobody, and is in nobody's way.
         aegisbpf(&unsigned).yes();
@@ -399,7 +397,6 @@ fn a_trust_root_binds_or_does_not_wherever_its_installation_is_killed() {
         }
         fs::write(&path, &whole).unwrap();
     }
-    gone();
 }
 
 mod denial {

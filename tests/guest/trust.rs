@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Who may say what is enforced: signatures, the trust root, versions.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use aegis_tests::{Case, Policy, Rule, aegisbpf, operation::read, program::Answer, runbook::Desk};
 
@@ -190,7 +190,7 @@ fn what_nobody_signed_is_refused_once_a_root_is_installed_whatever_becomes_of_it
     for path in
         ["/tmp/canary.toml", "/etc/aegisbpf/canary/policy.toml", "/etc/aegisbpf/policy.toml"]
     {
-        fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
+        fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
         fs::copy(&file, path).unwrap();
         let mut command = aegis_tests::program::command(&["apply", path, "--allow-unsigned"]);
         for name in ["AEGIS_SKIP_VERIFY", "AEGISBPF_ALLOW_UNSIGNED", "AEGIS_CANARY", "BREAK_GLASS"]
@@ -213,6 +213,46 @@ fn what_nobody_signed_is_refused_once_a_root_is_installed_whatever_becomes_of_it
     fs::remove_file("/var/lib/aegisbpf/trust-root").unwrap();
     refused();
     install(&desk, "root.json").refused("ROOT_LOST", &["--replace"]);
+}
+
+/// Whoever deletes files wins nothing as long as anything is left that knows of the root.
+#[test]
+fn a_root_is_forgotten_only_with_its_files_the_log_and_what_is_pinned_at_once() {
+    let case = Case::new();
+    let desk = with_a_root();
+    let policy = case.policy().rule(Rule::deny("r").file(case.file("secret")));
+    let signed = bundle(&desk, &policy, "t.bundle");
+    aegisbpf(&["apply", &signed]).yes();
+    let file = case.write_policy(&policy);
+    let unsigned = ["apply", file.as_str(), "--allow-unsigned", "--dry-run"];
+    let lose = |names: &[&str]| {
+        for name in names {
+            let path = Path::new("/var/lib/aegisbpf").join(name);
+            fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)).unwrap();
+        }
+    };
+    let lost = |who: &str| {
+        aegisbpf(&unsigned).refused("UNSIGNED_FORBIDDEN", &["a trust root was installed"]);
+        aegisbpf(&["apply", &signed]).refused("ROOT_LOST", &[who, "hint: ", "--replace"]);
+        let status = aegisbpf(&["status"]).json;
+        assert_eq!(status["trust"]["signatures_required"], true, "{status}");
+        assert!(status["trust"]["root_lost"].as_str().unwrap().contains(who), "{status}");
+    };
+    lose(&["trust", "trust-root", "provenance"]);
+    lost("the kernel knows of one");
+    // What is on record from then on knows it as well, and outlives the kernel's memory.
+    aegisbpf(&["detach", "--reason", "a test"]).yes();
+    lost("the provenance log knows of one");
+    install(&desk, "root.json").refused("ROOT_LOST", &["--replace"]);
+    let root = desk.file("root.json");
+    let shown = aegisbpf(&["trust", "show", &root]).yes();
+    let fingerprint = shown["fingerprint"].as_str().unwrap();
+    let again = ["trust", "install", &root, "--replace", "--fingerprint", fingerprint];
+    aegisbpf(&[&again[..], &["--reason", "its files are lost"]].concat()).yes();
+    aegisbpf(&["apply", &signed, "--dry-run"]).yes();
+    // All of it at once leaves a node like any that is new.
+    lose(&["trust", "trust-root", "provenance"]);
+    aegisbpf(&unsigned).yes();
 }
 
 #[test]

@@ -11,7 +11,7 @@
 //! An answer is one of four: allowed; denied by us (EPERM, and an event of the expected rule); denied by somebody else;
 //! could not be tried. Every denial is held against the same operation by a process outside.
 //!
-//! Nothing here knows how AegisBPF works: tests use what operators use.
+//! Nothing here but `amnesia` knows how AegisBPF works: tests use what operators use.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,6 +20,7 @@
 )]
 
 pub mod agent;
+pub mod amnesia;
 pub mod case;
 mod change;
 pub mod config;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Ways to a file that need system calls without a safe name: the only unsafe code of the tests.
+//! Ways to a file that need system calls without a safe name: with `amnesia` the only unsafe code of the tests.
 
 use std::{
     collections::BTreeMap,

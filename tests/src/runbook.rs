@@ -4,11 +4,11 @@
 use std::{
     fs,
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
-use crate::{documents::DOCUMENTS, program::aegisbpf};
+use crate::{amnesia::forget_the_root, documents::DOCUMENTS, program::aegisbpf};
 
 /// A directory in which an operator works.
 #[derive(Debug)]
@@ -76,10 +76,7 @@ impl Default for Desk {
 impl Drop for Desk {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.directory));
-        for of_the_node in ["trust", "trust-root"] {
-            let path = Path::new("/var/lib/aegisbpf").join(of_the_node);
-            drop(fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)));
-        }
+        forget_the_root();
     }
 }
 

@@ -66,6 +66,10 @@ pub struct Record {
     pub program: String,
     /// Whether the kernel was told of this line.
     pub kernel_told: bool,
+    /// Whether a trust root was installed on this node when it was written, or ever before as far as is
+    /// known. Each line repeats it, so that any one that is left is enough.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trust_root: bool,
     /// What happened.
     pub entry: Entry,
 }

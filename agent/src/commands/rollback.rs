@@ -65,7 +65,9 @@ fn to_previous(context: &Context, args: &Rollback) -> anyhow::Result<Answer> {
     if !args.all {
         check_extent(context, &kernel, &step)?;
     }
-    TrustStore::new(context).installed()?.check_minimums(&step.from.1.set, &step.to.1.set)?;
+    TrustStore::new(context)
+        .installed(&Log::new(context))?
+        .check_minimums(&step.from.1.set, &step.to.1.set)?;
     if args.dry_run {
         return Ok(answer(&step, "would be", &taken, &[], None, true));
     }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     context::Context,
     failure::Refusal,
+    provenance::Log,
     trust::{Candidate, Installed, SignedPolicy, TrustStore, UnsignedPolicy, keys},
 };
 
@@ -91,7 +92,7 @@ pub(crate) fn candidates(
     path: &Path,
     allow_unsigned: bool,
 ) -> anyhow::Result<(Vec<Candidate>, Vec<String>)> {
-    let installed = TrustStore::new(context).installed()?;
+    let installed = TrustStore::new(context).installed(&Log::new(context))?;
     let (bundles, texts) = sort(path)?;
     let mut candidates: Vec<Candidate> = Vec::new();
     let mut warnings = Vec::new();

@@ -10,6 +10,7 @@ use crate::{
     context::Context,
     failure::Refusal,
     output::{Answer, COULD_NOT_TELL, one_line},
+    provenance::Log,
     trust::{Installed, Refused as _, TrustStore, clock, keys, malformed, named},
 };
 
@@ -52,7 +53,7 @@ fn by_root(context: &Context, args: &cli::Verify, envelope: &Envelope) -> anyhow
             let root = TrustRoot::first(&envelope, envelope.payload_digest());
             root.map_err(|error| error.about(path.display()))?
         }
-        None => match TrustStore::new(context).installed() {
+        None => match TrustStore::new(context).installed(&Log::new(context)) {
             Ok(Installed::Root(root)) => *root,
             // Whoever signs is often not root, or on another machine.
             _ => {

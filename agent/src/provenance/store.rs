@@ -311,6 +311,36 @@ impl Store {
     }
 }
 
+/// Whether the newest line that can be read, here or in a log that was kept aside, says that a trust
+/// root was installed. Nobody is waited for: no line says less of it than the one before.
+pub(super) fn remembers_root(path: &Path) -> anyhow::Result<bool> {
+    let mut logs = aside(path)?;
+    logs.push(path.to_owned());
+    for log in logs {
+        let segments = segments(&log)?.into_iter().rev().map(segment_name);
+        // What the reserve holds may be newer than all segments, or older than the last.
+        if newest(&log, [RESERVE.to_owned()])? || newest(&log, segments)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What the last line says of it that can be read in the first file that has one.
+fn newest(log: &Path, files: impl IntoIterator<Item = String>) -> anyhow::Result<bool> {
+    for name in files {
+        let bytes = match files::read_trusted(&log.join(name), SEGMENT_READ) {
+            Err(error) if files::is_missing(&error) => continue,
+            bytes => bytes?,
+        };
+        let mut lines = bytes.rsplit(|byte| matches!(byte, b'\n' | 0));
+        if let Some(line) = lines.find_map(|line| read_line(line).ok()) {
+            return Ok(line.record.trust_root);
+        }
+    }
+    Ok(false)
+}
+
 impl Snapshot {
     /// Looks how long everything is while nobody writes; what `also` looks at belongs to it.
     pub(super) fn take<T>(
@@ -375,17 +405,32 @@ fn lock(path: &Path, operation: FlockOperation, Wait(wait): Wait) -> anyhow::Res
 
 /// The first entry of each segment, in order.
 fn segments(path: &Path) -> anyhow::Result<Vec<u64>> {
+    let first = |name: &str| {
+        let first = name.strip_prefix("segment-")?.strip_suffix(".jsonl")?.parse::<u64>().ok()?;
+        (segment_name(first) == name).then_some(first)
+    };
+    listed(path, first)
+}
+
+/// Where logs before this one are kept, in order.
+fn aside(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    listed(path, |name| name.starts_with(ASIDE).then(|| path.join(name)))
+}
+
+/// What is there of one kind, in order; nothing if there is no log.
+fn listed<T: Ord>(path: &Path, kind: impl Fn(&str) -> Option<T>) -> anyhow::Result<Vec<T>> {
     let failed = || format!("failed to list {}", path.display());
-    let mut segments = Vec::new();
-    for entry in fs::read_dir(path).with_context(failed)? {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(failed)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
         let name = entry.with_context(failed)?.file_name();
-        let first = name.to_str().and_then(|name| {
-            name.strip_prefix("segment-")?.strip_suffix(".jsonl")?.parse::<u64>().ok()
-        });
-        segments.extend(first.filter(|first| *segment_name(*first) == *name));
+        found.extend(name.to_str().and_then(&kind));
     }
-    segments.sort_unstable();
-    Ok(segments)
+    found.sort_unstable();
+    Ok(found)
 }
 
 fn append(path: &Path, length: u64, line: &[u8]) -> anyhow::Result<()> {
@@ -416,6 +461,9 @@ fn refuse(what: &str) -> Refusal {
          provenance restart --reason …`",
     )
 }
+
+/// How the name of a directory begins that a log was moved to.
+pub(super) const ASIDE: &str = "aside-";
 
 /// What is kept free for what must be logged when the disk is full.
 pub(crate) const RESERVE: &str = "reserve";

@@ -11,6 +11,7 @@ use crate::files::tests::Scratch;
 fn log(scratch: &Scratch) -> Log {
     Log {
         directory: scratch.0.join("state/provenance"),
+        trust: TrustStore::at(&scratch.0.join("state")),
         pins: scratch.0.join("no-pins"),
         journal: scratch.0.join("no-journal"),
         segment_max: store::SEGMENT_MAX,
@@ -212,4 +213,80 @@ fn a_reserve_that_does_not_go_on_with_the_chain_stops_every_change() {
     let error = log.begin(entry("remove")).unwrap_err();
     assert_eq!(failure::tell(&error).code, "LOG_BROKEN", "{error:#}");
     assert!(!verify(&log).is_whole());
+}
+
+/// What somebody leaves who deletes files: the log of a node whose root, and all that is of it, is gone.
+fn without_its_root(scratch: &Scratch) -> Log {
+    let mut log = log(scratch);
+    log.segment_max = 2000;
+    change(&log, "apply");
+    let marker = scratch.0.join("state/trust-root");
+    fs::write(&marker, "{}").unwrap();
+    change(&log, "trust install");
+    fs::remove_file(&marker).unwrap();
+    (0..3).for_each(|_| change(&log, "remove"));
+    log
+}
+
+#[test]
+fn one_line_that_is_left_of_the_log_is_enough_to_know_of_a_trust_root() {
+    let scratch = Scratch::new();
+    let none = log(&scratch);
+    assert_eq!(none.remembers_root().unwrap(), None, "there is no log yet");
+    change(&none, "apply");
+    assert_eq!(none.remembers_root().unwrap(), None);
+    let log = without_its_root(&scratch);
+    let all = segments(&log);
+    assert!(all.len() > 3, "{all:?}");
+    // The first segments were written before there was a root.
+    for left in &all[2..] {
+        let scratch = Scratch::new();
+        let alone = self::log(&scratch);
+        fs::create_dir_all(&alone.directory).unwrap();
+        fs::copy(left, alone.directory.join(left.file_name().unwrap())).unwrap();
+        assert!(alone.remembers_root().unwrap().is_some(), "{left:?}");
+        let installed = alone.trust.installed(&alone).unwrap();
+        let error = installed.root().unwrap_err();
+        assert_eq!(failure::tell(&error.into()).code, "ROOT_LOST");
+        let allowed = crate::config::AllowUnsigned::UntilRoot;
+        assert!(TrustStore::unsigned(&installed, allowed).is_err(), "{left:?}");
+    }
+    all.iter().for_each(|segment| fs::remove_file(segment).unwrap());
+    assert_eq!(log.remembers_root().unwrap(), None, "all is gone at once: a fresh node");
+}
+
+#[test]
+fn no_end_of_a_log_and_no_beginning_makes_it_forget_a_trust_root() {
+    let scratch = Scratch::new();
+    let log = without_its_root(&scratch);
+    let knows = |when: &str| assert!(log.remembers_root().unwrap().is_some(), "{when}");
+    let last = segments(&log).pop().unwrap();
+    let whole = fs::read(&last).unwrap();
+    fs::write(&last, [&whole[..], b"{\"record\":half a li"].concat()).unwrap();
+    knows("a torn line at the end");
+    fs::write(&last, [&whole[..], b"no line\n"].concat()).unwrap();
+    knows("a line that cannot be read");
+    fs::write(&last, "").unwrap();
+    knows("a new segment without a line");
+    fs::write(&last, &whole).unwrap();
+    let reserve = fs::read(log.directory.join(RESERVE)).unwrap();
+    // As `restart` leaves it if it is killed in the middle.
+    let mut store = Store::open(&log.directory, Wait::LONG, log.segment_max).unwrap();
+    store.set_aside(&format!("{}1", store::ASIDE)).unwrap();
+    drop(store);
+    knows("a log that was kept aside");
+    change(&log, "apply");
+    fs::remove_dir_all(log.directory.join(format!("{}1", store::ASIDE))).unwrap();
+    knows("another log");
+    log.restart("a test").unwrap();
+    knows("the log after it");
+    // And the reserve, where what a full disk has no room for waits.
+    let newest = fs::read(segments(&log).pop().unwrap()).unwrap();
+    fs::remove_dir_all(&log.directory).unwrap();
+    change(&log, "apply");
+    assert_eq!(log.remembers_root().unwrap(), None);
+    let mut filled = newest;
+    filled.resize(reserve.len(), 0);
+    fs::write(log.directory.join(RESERVE), &filled).unwrap();
+    knows("a line that waits in the reserve");
 }

@@ -14,7 +14,7 @@ use super::{
     Candidate, Refused as _, clock,
     store::{Installed, TrustStore},
 };
-use crate::{context::Context, failure::Refusal, files};
+use crate::{context::Context, failure::Refusal, files, provenance::Log};
 
 /// The floors, and the root as it is now.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Gate {
     /// `active` is the digest of the set that is in force.
     pub(crate) fn open(context: &Context, active: Option<[u8; 32]>) -> anyhow::Result<Self> {
         let store = TrustStore::new(context);
-        let installed = store.installed()?;
+        let installed = store.installed(&Log::new(context))?;
         let on_disk = store.floors()?;
         let mut floors = on_disk.clone();
         floors.settle(active.map(Digest::from_bytes));

@@ -12,7 +12,7 @@ use super::{
     SignedPolicy, clock,
     store::{Installed, TrustStore},
 };
-use crate::{config::AllowUnsigned, context::Context};
+use crate::{config::AllowUnsigned, context::Context, provenance::Log};
 
 /// Who signed a policy, and what they said; kept when it was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -90,7 +90,7 @@ impl Summary {
         signatures: &Signatures,
     ) -> anyhow::Result<Self> {
         let store = TrustStore::new(context);
-        let installed = store.installed()?;
+        let installed = store.installed(&Log::new(context))?;
         let root = installed.root().ok();
         let signed = |name: &str| signatures.get(name);
         let names = || set.iter().map(|(policy, _)| policy.name.as_str());

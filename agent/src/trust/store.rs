@@ -9,7 +9,8 @@
 //!   trust/accepted/…         every bundle that was accepted, by the digest of its policy
 //! ```
 //!
-//! The first is apart from the others: that a root was installed must not be forgotten with the root.
+//! The first is apart from the others: that a root was installed must not be forgotten with the root. If
+//! both are gone, each line of the provenance log and the kernel's memory still know that there was one.
 
 use std::{
     fs,
@@ -23,7 +24,9 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::{Refused as _, Signature, Signatures, SignedPolicy, clock, malformed};
-use crate::{config::AllowUnsigned, context::Context, failure::Refusal, files, state::hex};
+use crate::{
+    config::AllowUnsigned, context::Context, failure::Refusal, files, provenance::Log, state::hex,
+};
 
 /// Its files.
 #[derive(Clone, Debug)]
@@ -72,16 +75,27 @@ impl TrustStore {
         Self { directory: state.join("trust"), marker: state.join("trust-root") }
     }
 
-    /// The root that binds this node.
+    /// Whether there is anything that only a root leaves.
+    pub(crate) fn has_files(&self) -> bool {
+        [&self.marker, &self.directory].iter().any(|path| fs::symlink_metadata(path).is_ok())
+    }
+
+    /// The root that binds this node; `log` remembers that there is one if its files are gone.
     ///
     /// # Errors
     /// If its files cannot be read, or others than root can write them.
-    pub(crate) fn installed(&self) -> anyhow::Result<Installed> {
+    pub(crate) fn installed(&self, log: &Log) -> anyhow::Result<Installed> {
         let Some(bytes) = self.read(&self.marker, MOST_MARKER_BYTES)? else {
-            if !self.directory.exists() {
-                return Ok(Installed::None);
-            }
-            let why = format!("{} is gone", self.marker.display());
+            let marker = self.marker.display();
+            let why = if self.has_files() {
+                format!("{marker} is gone")
+            } else {
+                let Some(who) = log.remembers_root()? else { return Ok(Installed::None) };
+                format!(
+                    "{marker} and {} are gone, and {who} knows of one",
+                    self.directory.display()
+                )
+            };
             return Ok(Installed::Lost { remembered: None, why });
         };
         let remembered: Remembered = match serde_json::from_slice(&bytes) {

@@ -94,6 +94,7 @@ impl Written {
             pid: 7,
             program: "0".to_owned(),
             kernel_told: true,
+            trust_root: false,
             entry,
         };
         let (line, head) = seal(&record).unwrap();

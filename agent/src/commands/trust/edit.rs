@@ -14,6 +14,7 @@ use crate::{
     context::Context,
     failure::Refusal,
     output::Answer,
+    provenance::Log,
     trust::{TrustStore, clock, from_now, keys, malformed},
 };
 
@@ -56,7 +57,7 @@ pub(super) fn propose(context: &Context, args: &Propose) -> anyhow::Result<Answe
     let mut root = match &args.document {
         Some(path) => Root::claimed(&keys::envelope(Kind::Root, path)?)
             .map_err(|error| malformed(path.display(), &error))?,
-        None => TrustStore::new(context).installed()?.root()?.root().clone(),
+        None => TrustStore::new(context).installed(&Log::new(context))?.root()?.root().clone(),
     };
     let before = root.version;
     let now = clock();

@@ -26,7 +26,7 @@ pub(super) fn run(context: &Context, args: &Install) -> anyhow::Result<Answer> {
     files::make_directory(&context.run)?;
     let _lock = Lock::take(&context.lock(), COMMAND)?;
     let store = TrustStore::new(context);
-    let installed = store.installed()?;
+    let installed = store.installed(&Log::new(context))?;
     if let Installed::Root(root) = &installed
         && root.fingerprint() == envelope.payload_digest()
     {
@@ -55,7 +55,7 @@ pub(super) fn run(context: &Context, args: &Install) -> anyhow::Result<Answer> {
     floors.installed(&root);
     let begun = Log::new(context).begin(entry(args, &root, &installed))?;
     if let Err(error) = store.install(&envelope, &root, &floors) {
-        return Err(half_done(&store, &installed, &root, error, begun));
+        return Err(half_done(context, &installed, &root, error, begun));
     }
     let warning = begun.done();
     Ok(answer(context, &root, &stored, warning))
@@ -63,13 +63,14 @@ pub(super) fn run(context: &Context, args: &Install) -> anyhow::Result<Answer> {
 
 /// What is said of an installation that failed: which root binds after it is for the files to say.
 fn half_done(
-    store: &TrustStore,
+    context: &Context,
     before: &Installed,
     root: &TrustRoot,
     error: anyhow::Error,
     mut begun: Begun,
 ) -> anyhow::Error {
-    let what = match (before, store.installed()) {
+    let now = TrustStore::new(context).installed(&Log::new(context));
+    let what = match (before, now) {
         (Installed::None, Ok(Installed::None))
         | (Installed::Lost { .. }, Ok(Installed::Lost { .. })) => None,
         (Installed::Root(before), Ok(Installed::Root(now)))

@@ -8,6 +8,7 @@ use crate::{
     cli::Show,
     context::Context,
     output::{Answer, one_line},
+    provenance::Log,
     trust::{TrustStore, clock, keys, malformed},
 };
 
@@ -43,7 +44,7 @@ fn of_file(root: &Root, envelope: &Envelope) -> Answer {
 
 fn of_node(context: &Context) -> anyhow::Result<Answer> {
     let store = TrustStore::new(context);
-    let installed = store.installed()?;
+    let installed = store.installed(&Log::new(context))?;
     let root = installed.root()?;
     let (mut lines, mut json) = described(root.root(), &root.fingerprint().to_string());
     let floors = store.floors()?;
