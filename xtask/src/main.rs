@@ -22,6 +22,7 @@ mod guests;
 mod initramfs;
 mod interop;
 mod kernels;
+mod mutants;
 mod mutate;
 mod payload;
 mod python;
@@ -75,6 +76,8 @@ enum Verb {
     Bench(bench::Arguments),
     /// Take a hook or a step out of the programs, and see exactly the tests fail that are for it.
     MutateHooks(mutate::Arguments),
+    /// Change the crate `trust` in every way that cargo-mutants knows, and see its tests notice each.
+    Mutants(mutants::Arguments),
     /// Run each fuzz target for a while.
     Fuzz(fuzz::Arguments),
     /// Check bundles against software that is not ours: they check ours, we check theirs.
@@ -126,6 +129,7 @@ fn run(verb: &Verb) -> anyhow::Result<i32> {
         Verb::Test(arguments) => test::run(arguments),
         Verb::Bench(arguments) => bench::run(arguments),
         Verb::MutateHooks(arguments) => mutate::run(arguments),
+        Verb::Mutants(arguments) => mutants::run(arguments),
         Verb::Fuzz(arguments) => Ok(faults(&fuzz::fuzz(arguments)?)),
         Verb::Interop => {
             setup::ensure()?;
