@@ -92,6 +92,7 @@ mod tests {
     fn a_digest_has_one_spelling() {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Digest::of(b"").to_string(), empty);
+        assert_eq!(format!("{:?}", Digest::of(b"")), empty);
         assert_eq!(Digest::from_hex(empty), Some(Digest::of(b"")));
         for other in [&empty[1..], &empty[2..], &empty.to_uppercase(), &format!("{empty}00"), ""] {
             assert_eq!(Digest::from_hex(other), None, "{other}");

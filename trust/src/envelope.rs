@@ -235,6 +235,26 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_payload_fits_with_all_signatures() {
+        for kind in [Kind::Bundle, Kind::Root] {
+            let payload = STANDARD.encode(vec![0; kind.most_bytes()]).len();
+            let rest = kind.most_envelope_bytes() - payload;
+            assert!((65_000..=65_536).contains(&rest), "{kind:?}: {rest}");
+        }
+    }
+
+    #[test]
+    fn who_signed_is_at_most_so_long() {
+        let named = |length| {
+            let (_, mut envelope) = signed();
+            envelope.signatures.iter_mut().for_each(|signature| signature.key = "k".repeat(length));
+            Envelope::read(Kind::Bundle, &envelope.write())
+        };
+        assert!(named(256).is_ok());
+        assert!(named(257).unwrap_err().to_string().contains("at most 256 bytes long"));
+    }
+
+    #[test]
     fn an_envelope_comes_back_from_its_file() {
         let (_, envelope) = signed();
         assert_eq!(Envelope::read(Kind::Bundle, &envelope.write()).unwrap(), envelope);

@@ -275,6 +275,20 @@ fn a_line_that_is_gone_moved_or_there_twice_is_found_unless_it_is_the_last() {
 }
 
 #[test]
+fn a_fault_says_what_is_missing_and_a_hundred_of_them_say_enough() {
+    let log = Written::sample();
+    let lines = log.lines();
+    let first = |lines: &[Vec<u8>]| {
+        log.of_lines(lines).verify(&[], KernelWitness::NotAsked).faults.remove(0).message
+    };
+    assert_eq!(first(&lines[1..]), "it is entry 2, and nothing is before it");
+    assert_eq!(first(&[&lines[..2], &lines[3..]].concat()), "it is entry 4 after entry 2");
+    assert_eq!(first(&[&lines[..2], &lines[..1]].concat()), "it is entry 1 again, after 2");
+    let bad = log.of_lines(&vec![b"no line\n".to_vec(); 150]);
+    assert_eq!(bad.verify(&[], KernelWitness::NotAsked).faults.len(), 100);
+}
+
+#[test]
 fn a_line_that_is_sealed_anew_breaks_the_chain_after_it() {
     let log = Written::sample();
     for at in 0..5 {
@@ -438,6 +452,34 @@ fn a_change_whose_command_was_killed_is_settled_by_what_the_next_one_found() {
 }
 
 #[test]
+fn a_detach_that_was_killed_is_settled_as_well() {
+    let mut log = Written::sample();
+    let detach = Entry { effect: Effect::Detached, before: Some(digest(2)), ..entry("detach") };
+    log.add(Entry { phase: Phase::Begin, ..detach });
+    let whole = |log: &Written, active: Option<u8>| {
+        let last = log.heads.len() - 1;
+        let heads = [known(log.heads[last - 1], true), known(log.heads[last], true)];
+        let active = active.map(|active| (active.into(), digest(active)));
+        log.verify(&[], log.kernel_with(heads, active)).is_whole()
+    };
+    assert!(whole(&log, None) && whole(&log, Some(2)) && !whole(&log, Some(1)));
+    log.add(Entry { phase: Phase::Begin, effect: set(3, 3), ..entry("apply") });
+    assert!(whole(&log, None) && whole(&log, Some(3)) && !whole(&log, Some(2)));
+}
+
+#[test]
+fn what_ends_ends_what_it_began_and_no_more_unless_it_puts_a_set_in_force() {
+    let mut log = Written::sample();
+    log.add(Entry { phase: Phase::Begin, effect: set(3, 3), ..entry("apply") });
+    log.change("emergency", Effect::EmergencyDisabled);
+    let doubts = |log: &Written| log.at(log.time()).doubts;
+    let killed = "entry 7 begins `apply`, and its end is not on record before that time";
+    assert_eq!(doubts(&log), [killed]);
+    log.change("apply", set(4, 4));
+    assert!(doubts(&log).is_empty());
+}
+
+#[test]
 fn a_loss_that_is_on_record_counts_until_somebody_vouches_for_what_came_later() {
     let mut log = Written::sample();
     log.add(note(code::LOST));
@@ -459,6 +501,11 @@ fn a_torn_line_is_found_wherever_it_is() {
         assert_eq!((torn.offset, torn.bytes), (0, kept));
         assert!(!verified.is_whole());
     }
+    let mut lines = whole.lines();
+    lines.last_mut().unwrap().pop();
+    let before: usize = lines.iter().rev().skip(1).map(Vec::len).sum();
+    let torn = whole.of_lines(&lines).verify(&[], KernelWitness::NotAsked).torn.expect("torn");
+    assert_eq!(torn.offset, before);
     let mut inner = whole.clone();
     inner.segments[0].1.pop();
     assert!(codes(&inner.verify(&[], KernelWitness::NotAsked)).contains(&"BROKEN_LINE"));
@@ -516,6 +563,13 @@ fn a_line_has_a_most_that_both_sides_know() {
     record.entry.reason = Some("x".repeat(LINE_MAX));
     assert!(matches!(seal(&record), Err(BadLine::TooLong(_))));
     assert!(matches!(read_line(&vec![b'x'; LINE_MAX]), Err(BadLine::TooLong(_))));
+    let mut of_length = |length| {
+        record.entry.reason = Some("x".repeat(length));
+        seal(&record).map(|(line, _)| line.len())
+    };
+    let more = of_length(1).unwrap() - 1;
+    assert_eq!(of_length(LINE_MAX - more).unwrap(), LINE_MAX);
+    assert!(of_length(LINE_MAX - more + 1).is_err());
 }
 
 #[test]
@@ -557,8 +611,15 @@ fn a_clock_that_was_set_makes_an_answer_uncertain_and_only_there() {
     log.change("apply", set(3, 3));
     log.since_boot_ms += 5000;
     assert_eq!(log.generation_at(6, 1000), (Some(2), false));
+    let then = Time::from_us(log.records[5].time.us() + 1_000_000);
+    assert_eq!(log.at(then).doubts, ["the clock was set by 3600 s after entry 6"]);
     assert_eq!(log.generation_at(8, 1000), (Some(3), true));
     assert_eq!(log.generation_at(3, 0), (Some(1), true));
+    // As much as nobody has to set it for.
+    let mut log = Written::sample();
+    log.started += 10_000_000;
+    log.change("apply", set(3, 3));
+    assert_eq!(log.generation_at(6, 1000), (Some(2), true));
     // Back: the same time comes twice.
     let mut log = Written::sample();
     log.started -= 10_000_000;

@@ -203,6 +203,13 @@ fn nobody_signs_for_names_of_others() {
     ] {
         assert_eq!(who(name, seeds), wanted, "{name} {seeds:?}");
     }
+    // The name itself counts before any beginning of it, also one that is as long.
+    let mut both = document.clone();
+    delegate(&mut both, "web*", 1, &[6]);
+    let both = in_force(&both);
+    let envelope = |seeds: &[u8]| signed(bundle("web", 1).envelope().unwrap(), seeds);
+    assert_eq!(code(verify(&both, &envelope(&[6]))), few);
+    assert!(verify(&both, &envelope(&[4, 5])).is_ok());
     document.delegations.retain(|names, _| names.as_str() != "*");
     let narrow = in_force(&document);
     let envelope = signed(bundle("other", 1).envelope().unwrap(), &[1]);

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use aegis_trust::{Envelope, Kind, Names, Root, TrustRoot};
 
 use crate::world::{
-    after, bundle, code, day, delegate, in_force, key, know, role, root, signed, verify,
+    after, bundle, code, day, delegate, in_force, key, know, role, root, signed, told, verify,
 };
 
 fn follow(now: &TrustRoot, next: &Root, seeds: &[u8]) -> Result<TrustRoot, &'static str> {
-    now.next(&signed(next.envelope().unwrap(), seeds)).map_err(|error| error.code())
+    now.next(&signed(next.envelope().unwrap(), seeds))
+        .map_err(|error| told(error.code(), error.hint()))
 }
 
 const FEW: &str = "ROOT_SIGNATURES_TOO_FEW";
@@ -22,13 +23,13 @@ fn the_first_root_is_the_one_whose_fingerprint_is_known() {
     let fingerprint = envelope.payload_digest();
     assert_eq!(TrustRoot::first(&envelope, fingerprint).unwrap().fingerprint(), fingerprint);
     let refused = TrustRoot::first(&other, fingerprint).unwrap_err();
-    assert_eq!(refused.code(), "ROOT_FINGERPRINT");
+    assert_eq!(told(refused.code(), refused.hint()), "ROOT_FINGERPRINT");
     let one = signed(root().envelope().unwrap(), &[1]);
     assert_eq!(one.payload_digest(), fingerprint, "signatures are no part of it");
     assert_eq!(TrustRoot::first(&one, fingerprint).unwrap_err().code(), FEW);
     let bundle = bundle("web", 1).envelope().unwrap();
     let refused = TrustRoot::first(&bundle, bundle.payload_digest()).unwrap_err();
-    assert_eq!(refused.code(), "ROOT_MALFORMED");
+    assert_eq!(told(refused.code(), refused.hint()), "ROOT_MALFORMED");
 }
 
 #[test]

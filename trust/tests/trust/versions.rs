@@ -3,7 +3,7 @@
 
 use aegis_trust::{Admission, Bundle, Digest, Floors, Moment, Root, TrustRoot};
 
-use crate::world::{NOW, after, bundle, day, in_force, root, signed, verified, verify};
+use crate::world::{NOW, after, bundle, day, in_force, root, signed, told, verified, verify};
 
 const OTHER: Digest = Digest::from_bytes([1; 32]);
 
@@ -21,8 +21,8 @@ impl Node {
     fn admit(&self, bundle: &Bundle) -> Result<Admission, &'static str> {
         let admitted = self.floors.admit(&verified(&self.root, bundle), self.clock);
         admitted.map_err(|error| {
-            assert!(!error.hint().is_empty() && !error.to_string().is_empty());
-            error.code()
+            assert!(!error.to_string().is_empty());
+            told(error.code(), error.hint())
         })
     }
 
@@ -129,6 +129,19 @@ fn a_root_lowers_a_floor_once() {
 }
 
 #[test]
+fn a_floor_that_is_where_a_root_wants_it_keeps_its_text() {
+    let mut node = Node::new(&root());
+    node.apply(&bundle("web", 5)).unwrap();
+    let mut document = after(node.root.root());
+    document.resets.insert("web".to_owned(), 5);
+    node.root = node.root.next(&signed(document.envelope().unwrap(), &[1, 2])).unwrap();
+    node.floors.installed(&node.root);
+    let other = Bundle { text: "web 5\nand another second line".to_owned(), ..bundle("web", 5) };
+    assert_eq!(node.admit(&other), Err("VERSION_REUSED"));
+    assert_eq!(node.admit(&bundle("web", 5)), Ok(Admission::Known));
+}
+
+#[test]
 fn a_bundle_has_its_time() {
     let mut node = Node::new(&root());
     let web = Bundle { not_before: day(0), expires: day(10), ..bundle("web", 1) };
@@ -214,6 +227,12 @@ fn what_was_begun_counts_unless_it_was_not_put_in_force() {
     assert_eq!(after(|floors| floors.settle(Some(OTHER))), went);
     assert_eq!(after(|floors| floors.settle(None)), went, "nobody knows: the stricter");
     assert_eq!(after(|floors| floors.settle(Some(Digest::from_bytes([2; 32])))), stayed);
+    // Whoever comes later accepts nothing of what was taken back.
+    let cancelled = |floors: &mut Floors| {
+        floors.cancel();
+        floors.settle(None);
+    };
+    assert_eq!(after(cancelled), stayed);
     let mut floors = Floors::default();
     floors.begin([], OTHER);
     assert_eq!(floors, Floors::default());
@@ -251,6 +270,8 @@ fn a_bundle_is_judged_by_the_root_that_verified_it() {
     let envelope = signed(bundle("web", 1).envelope().unwrap(), &[1]);
     let verified = verify(&root, &envelope).unwrap();
     assert_eq!(verified.root_version(), 1);
+    let second = in_force(&after(root.root()));
+    assert_eq!(verify(&second, &envelope).unwrap().root_version(), 2);
     assert_eq!(verified.payload_digest(), envelope.payload_digest());
     assert_eq!(verified.content(), &bundle("web", 1));
 }

@@ -111,7 +111,35 @@ pub(crate) fn verified(root: &TrustRoot, bundle: &Bundle) -> Verified<Bundle> {
     verify(root, &signed(bundle.envelope().unwrap(), &[1])).unwrap()
 }
 
-/// The code of what was refused.
+/// The code of what was refused. Whoever reads it is told what to do.
 pub(crate) fn code(refused: Result<Verified<Bundle>, Untrusted>) -> &'static str {
-    refused.expect_err("it is refused").code()
+    let error = refused.expect_err("it is refused");
+    told(error.code(), error.hint())
 }
+
+/// The code of a refusal, whose hint must be the one for it.
+pub(crate) fn told(code: &'static str, hint: &str) -> &'static str {
+    let (_, advice) = ADVICE.iter().find(|(known, _)| *known == code).unwrap();
+    assert!(hint.contains(advice), "{code}: {hint}");
+    code
+}
+
+/// By code, what to do.
+const ADVICE: [(&str, &str); 16] = [
+    ("BUNDLE_MALFORMED", "sign the policy again"),
+    ("SIGNER_UNKNOWN", "trust show"),
+    ("NOT_DELEGATED", "--delegate NAME=KEY"),
+    ("SIGNATURES_TOO_FEW", "sign BUNDLE --key K"),
+    ("BUNDLE_DISAGREES", "sign the policy again"),
+    ("ROOT_MALFORMED", "trust propose"),
+    ("ROOT_FINGERPRINT", "ask whoever made the root"),
+    ("ROOT_SIGNATURES_TOO_FEW", "trust sign ROOT --key K"),
+    ("ROOT_NOT_NEXT", "the roots in between first"),
+    ("ROOT_REVIVES_KEY", "trust propose"),
+    ("VERSION_LOWER", "--reset NAME=VERSION"),
+    ("VERSION_REUSED", "a higher version"),
+    ("VERSION_TOO_FAR", "--minimum NAME=VERSION"),
+    ("NOT_YET_VALID", "set the clock of this host"),
+    ("EXPIRED", "a later --expires"),
+    ("ROOT_EXPIRED", "install a successor"),
+];
