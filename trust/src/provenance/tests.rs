@@ -589,6 +589,30 @@ fn what_was_enforced_at_a_time_is_what_the_last_change_before_it_did() {
 }
 
 #[test]
+fn a_kernel_that_does_not_tell_its_boot_is_taken_to_be_up_still() {
+    let log = Written::sample();
+    let mut at = At::new(log.time());
+    let mut verifier = Verifier::new(&[], KernelWitness::NotAsked);
+    for (name, bytes) in &log.segments {
+        verifier.segment(name, bytes, &mut |sealed| at.take(sealed));
+    }
+    let now = Now { time: log.time(), boot: None, since_boot_ms: log.since_boot_ms };
+    let answer = at.finish(&verifier.finish(log.time()), &now);
+    assert_eq!(answer.held.set.map(|set| set.generation), Some(2));
+    assert!(answer.doubts.is_empty() && answer.down_by.is_none());
+}
+
+#[test]
+fn the_kernel_confirms_what_it_knows_to_be_written_and_what_it_was_told_of_and_is_there() {
+    let log = Written::sample();
+    let active = Some((2, digest(2)));
+    let confirms = |heads| log.verify(&[], log.kernel_with(heads, active)).kernel_confirms;
+    assert_eq!(confirms([known(log.heads[5], true), known(log.heads[6], false)]), Some(6));
+    let never = Head { sequence: 7, hash: digest(9) };
+    assert_eq!(confirms([known(log.heads[6], true), known(never, false)]), Some(6));
+}
+
+#[test]
 fn a_start_of_the_node_ends_what_was_enforced() {
     let mut log = Written::sample();
     log.restart("boot-2", 100_000);
