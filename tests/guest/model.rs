@@ -21,8 +21,8 @@ use aegis_tests::{
         world::Keeps,
     },
     operation::{
-        Operation, Tried, bind, exchange, link, list, make, mkdir, read, rename, rmdir,
-        run_nothing, unlink, unmount_from, write,
+        Operation, Tried, bind, exchange, link, list, make, mkdir, mount_tmpfs, read, rename,
+        rmdir, run_nothing, symlink, unlink, unmount_from, whiteout, write,
     },
 };
 use rustix::mount::{UnmountFlags, unmount};
@@ -93,6 +93,9 @@ impl Kernel {
             Act::Rename(from, to) => rename(at(from), at(to)),
             Act::Exchange(one, other) => exchange(at(one), at(other)),
             Act::Link(from, to) => link(at(from), at(to)),
+            Act::Whiteout(from, to) => whiteout(at(from), at(to)),
+            Act::Symlink(target, path) => symlink(at(target), at(path)),
+            Act::Tmpfs(path) => mount_tmpfs(at(path)),
             Act::Bind(from, to) => bind(at(from), at(to)),
             Act::Umount(path) => unmount_from(at(path)),
         }
@@ -108,6 +111,9 @@ impl Machine for Kernel {
             let made = match entry {
                 Entry::Directory(path) => fs::create_dir(self.top.join(path)),
                 Entry::Link(from, to) => fs::hard_link(self.top.join(from), self.top.join(to)),
+                Entry::Symlink(target, path) => {
+                    std::os::unix::fs::symlink(self.top.join(target), self.top.join(path))
+                }
                 Entry::File(path) => {
                     let path = self.top.join(path);
                     let everybody = fs::Permissions::from_mode(0o755);

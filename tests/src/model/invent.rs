@@ -45,9 +45,10 @@ fn entries(random: &mut Random) -> Vec<Entry> {
     let mut entries = vec![Entry::Directory(NAMES[0].to_owned())];
     for _ in 0..8 + random.below(8) {
         let path = path(random);
-        let entry = match random.below(8) {
+        let entry = match random.below(9) {
             0..4 => Entry::Directory(path),
             4..7 => Entry::File(path),
+            7 => Entry::Symlink(self::path(random), path),
             _ => match random.pick(&entries) {
                 Entry::File(file) => Entry::Link(file.clone(), path),
                 _ => continue,
@@ -96,7 +97,9 @@ fn rule(random: &mut Random, world: &World) -> Rule {
         if random.one_in(2) {
             let path = below(&object.path, NAMES[random.below(NAMES.len())]);
             let except = bound(world, path);
-            if possible(world, &except) {
+            // What a link leads to is excepted by its own path.
+            let is_real = world.real(&except.path).as_ref() == Some(&except.path);
+            if is_real && possible(world, &except) {
                 rule.excepts.push(except);
             }
         }
@@ -114,13 +117,16 @@ fn accesses(random: &mut Random) -> Accesses {
 /// As a policy must write it: with a slash if it is a directory, without if it is a file. What is not there yet must be
 /// the same to all rules.
 fn bound(world: &World, path: String) -> Bound {
-    let node = world.spot(&path).and_then(|spot| spot.node);
+    let real = world.real(&path).unwrap_or_else(|| path.clone());
+    let node = world.spot(&real).and_then(|spot| spot.node);
     let beneath = node.map_or_else(|| !path.ends_with(FILE), |node| world.is_directory(node));
     Bound { path, beneath }
 }
 
-/// Nothing can be below a file, nor below what rules take for one.
+/// Nothing can be below a file, nor below what rules take for one; and a path must have an end.
 fn possible(world: &World, bound: &Bound) -> bool {
+    let Some(real) = world.real(&bound.path) else { return false };
+    let bound = &Bound { path: real, ..bound.clone() };
     let mut above = bound.path.match_indices('/').map(|(at, _)| &bound.path[..at]);
     above.all(|path| match world.spot(path).and_then(|spot| spot.node) {
         Some(node) => world.is_directory(node),
@@ -142,11 +148,11 @@ fn step(random: &mut Random, world: &World, keeps: Keeps) -> Option<Step> {
                 .and_then(|spot| spot.node)
                 .is_some_and(|node| world.is_directory(node))
         };
-        let moves = matches!(act, Act::Rename(..) | Act::Exchange(..));
+        let moves = matches!(act, Act::Rename(..) | Act::Whiteout(..) | Act::Exchange(..));
         if moves && !keeps.directories && act.words().1.iter().any(|path| is_directory(path)) {
             return None;
         }
-        let too_many = matches!(act, Act::Bind(..)) && world.mounts.len() >= MOUNTS;
+        let too_many = matches!(act, Act::Bind(..) | Act::Tmpfs(_)) && world.mounts.len() >= MOUNTS;
         (!is_deep && !too_many && world.can(&act)).then_some(Step { actor, act })
     })
 }
@@ -161,7 +167,7 @@ fn act(random: &mut Random, listing: &[String]) -> Option<Act> {
         let name = *random.pick(&NAMES);
         if random.one_in(4) { name.to_owned() } else { below(&any(random), name) }
     };
-    Some(match random.below(16) {
+    Some(match random.below(21) {
         0..3 => Act::Create(name(random)),
         3..5 => Act::Mkdir(name(random)),
         5 => Act::Unlink(any(random)),
@@ -171,6 +177,9 @@ fn act(random: &mut Random, listing: &[String]) -> Option<Act> {
         12 => Act::Exchange(any(random), any(random)),
         13 => Act::Link(any(random), name(random)),
         14 => Act::Bind(any(random), any(random)),
+        15 => Act::Whiteout(any(random), name(random)),
+        16..19 => Act::Symlink(any(random), name(random)),
+        19 => Act::Tmpfs(any(random)),
         _ => Act::Umount(any(random)),
     })
 }

@@ -11,6 +11,10 @@
 //!   tree still is the one that was known;
 //! - of a directory that has stood for two that rules name, one is remembered with its names, and the other with all rules
 //!   that name something below it;
+//! - what is on a filesystem that was mounted after the rules began to hold is denied whatever any rule denies, and must be
+//!   by the names below the mount alone;
+//! - a symbolic link is not followed where a rule names something at its place or below it; and where it leads must be
+//!   denied as by any other path;
 //! - a thing with more than three labels may be denied whatever any rule denies;
 //! - a process in a scope may be kept from moving what it is denied only for what that thing was before, since the denial
 //!   goes along; from replacing an empty directory on the way; and by what is denied where a mount lies.
@@ -46,13 +50,17 @@ pub struct Refusal {
 pub struct Held {
     must: RuleSet,
     may: RuleSet,
+    /// Rules for which a link may not be followed, whatever is asked for and whatever they deny.
+    stops: RuleSet,
 }
 
 impl Held {
     /// What that denies to somebody.
     pub fn bounds(self, rules: &[Rule], actor: Actor) -> Bounds {
         let must = denied(rules, actor, self.must);
-        Bounds { must, may: must | denied(rules, actor, self.may) }
+        let stopped = denied(rules, actor, self.stops) != 0;
+        let may = if stopped { Accesses::MAX } else { denied(rules, actor, self.may) };
+        Bounds { must, may: must | may }
     }
 }
 
@@ -60,6 +68,9 @@ impl Held {
 pub fn opening(world: &World, rules: &[Rule], path: &str) -> Held {
     let Some(spot) = world.spot(path) else { return Held::default() };
     let Some(node) = spot.node else { return Held::default() };
+    if world.thing(node).link.is_some() {
+        return following(world, rules, path, &spot);
+    }
     let crossings = world.crossings(path);
     // What a mount shows is at its own place, and not at the mount's.
     let (mut places, mut possible) = if world.is_directory(node) {
@@ -70,7 +81,8 @@ pub fn opening(world: &World, rules: &[Rule], path: &str) -> Held {
     places.extend(world.thing(node).was.clone());
     possible.extend(world.thing(node).may_have_been.iter().cloned());
 
-    let mut held = Held { must: surely(rules, &places), may: possibly(world, rules, &possible) };
+    let (must, may) = (surely(rules, &places), possibly(world, rules, &possible));
+    let mut held = Held { must, may, stops: 0 };
     for (level, (covered, rest)) in crossings.iter().rev().enumerate() {
         let known = &world.thing(*covered).was;
         let above = world.thing(*covered).above.as_ref();
@@ -92,8 +104,24 @@ pub fn opening(world: &World, rules: &[Rule], path: &str) -> Held {
     }
     let directory = if world.is_directory(node) { node } else { spot.parent };
     held.may |= world.of_two_ways(rules, directory) | world.thing(node).also;
-    if has_many_labels(world, rules, &spot, &possible, &crossings) {
+    if world.is_foreign(directory) || has_many_labels(world, rules, &spot, &possible, &crossings) {
         held.may = RuleSet::MAX;
+    }
+    held
+}
+
+/// Which rules hold for what a symbolic link leads to, by that link.
+fn following(world: &World, rules: &[Rule], path: &str, link: &Spot) -> Held {
+    let next = link.node.and_then(|node| world.thing(node).link.as_deref()).unwrap_or_default();
+    let mut held = opening(world, rules, next);
+    let (_, mut possible) = of_name(world, link);
+    possible.extend(link.node.iter().flat_map(|node| world.thing(*node).may_have_been.clone()));
+    held.stops |= rule_set(rules, |rule| {
+        possible.iter().any(|place| rule.reaches(place) || rule.names_at_or_below(place))
+    });
+    held.stops |= world.of_two_ways(rules, link.parent);
+    if world.is_foreign(link.parent) || !world.crossings(path).is_empty() {
+        held.stops = RuleSet::MAX;
     }
     held
 }
@@ -103,17 +131,20 @@ pub fn refusal(world: &World, rules: &[Rule], actor: Actor, act: &Act) -> Refusa
     let view = View { world, rules, actor };
     let entry = |path: &str| world.entry(path);
     let verdict = match act {
-        Act::Create(path) | Act::Mkdir(path) => {
+        Act::Create(path) | Act::Mkdir(path) | Act::Symlink(_, path) => {
             entry(path).map(|spot| view.writing_name(path, &spot))
         }
         Act::Unlink(path) | Act::Rmdir(path) => {
             entry(path).map(|spot| view.writing(path, &spot).or(view.on_the_way(&spot)))
         }
-        Act::Rename(from, to) => entry(from).zip(entry(to)).map(|(old, new)| {
-            let onto = if new.node.is_some() { view.writing(to, &new) } else { Refusal::default() };
-            let victim = Refusal { must: false, ..view.on_the_way(&new) };
-            view.moving((from, &old), (to, &new)).or(onto).or(victim)
-        }),
+        Act::Rename(from, to) | Act::Whiteout(from, to) => {
+            entry(from).zip(entry(to)).map(|(old, new)| {
+                let onto =
+                    if new.node.is_some() { view.writing(to, &new) } else { Refusal::default() };
+                let victim = Refusal { must: false, ..view.on_the_way(&new) };
+                view.moving((from, &old), (to, &new)).or(onto).or(victim)
+            })
+        }
         Act::Exchange(one, other) => entry(one).zip(entry(other)).map(|(old, new)| {
             view.moving((one, &old), (other, &new)).or(view.moving((other, &new), (one, &old)))
         }),
@@ -121,9 +152,20 @@ pub fn refusal(world: &World, rules: &[Rule], actor: Actor, act: &Act) -> Refusa
             let names = view.writing(from, &old).or(view.writing_name(to, &new));
             names.or(view.refer((from, &old), (to, &new)))
         }),
-        Act::Bind(..) | Act::Umount(_) => None,
+        Act::Bind(..) | Act::Tmpfs(_) | Act::Umount(_) => return Refusal::default(),
     };
-    verdict.unwrap_or_default()
+    let mut verdict = verdict.unwrap_or_default();
+    // Where a new link leads is nobody's business.
+    let paths = if let Act::Symlink(_, path) = act { vec![path.as_str()] } else { act.words().1 };
+    for spot in paths.into_iter().filter_map(entry) {
+        // Hooks on names do not know where a filesystem is mounted, nor what it is about.
+        if world.is_foreign(spot.parent) {
+            verdict = Refusal { must: false, may: rules.iter().any(|rule| rule.concerns(actor)) };
+        }
+        // What a rule says of a link it says of where that led.
+        verdict.must &= spot.node.is_none_or(|node| world.thing(node).link.is_none());
+    }
+    verdict
 }
 
 /// What somebody sees of a world.
@@ -145,7 +187,7 @@ impl View<'_> {
         }
         let may = possibly(self.world, self.rules, &possible)
             | self.world.of_two_ways(self.rules, spot.parent);
-        Held { must: surely(self.rules, &places), may }.bounds(self.rules, self.actor)
+        Held { must: surely(self.rules, &places), may, stops: 0 }.bounds(self.rules, self.actor)
     }
 
     /// What is denied of the thing that has a name, for its name and for what it was.
@@ -154,7 +196,7 @@ impl View<'_> {
         let Some(node) = spot.node else { return named };
         let thing = self.world.thing(node);
         let may = possibly(self.world, self.rules, &thing.may_have_been) | thing.also;
-        let been = Held { must: surely(self.rules, &thing.was), may };
+        let been = Held { must: surely(self.rules, &thing.was), may, stops: 0 };
         let been = been.bounds(self.rules, self.actor);
         Bounds { must: named.must | been.must, may: named.may | been.may }
     }
@@ -181,11 +223,17 @@ impl View<'_> {
 
     /// A directory with something denied below it.
     fn on_the_way(&self, spot: &Spot) -> Refusal {
-        let Some(node) = spot.node.filter(|node| self.world.is_directory(*node)) else {
+        let is_way =
+            |node: &usize| self.world.is_directory(*node) || self.world.thing(*node).link.is_some();
+        let Some(node) = spot.node.filter(is_way) else {
             return Refusal::default();
         };
-        let (places, _) = of_name(self.world, spot);
-        let possible = self.world.possible_of_directory(node);
+        let (places, mut possible) = of_name(self.world, spot);
+        if self.world.is_directory(node) {
+            possible = self.world.possible_of_directory(node);
+        } else {
+            possible.extend(self.world.thing(node).may_have_been.iter().cloned());
+        }
         let concerned = || self.rules.iter().filter(|rule| rule.concerns(self.actor));
         let object_below = |rule: &Rule, place: &String| {
             rule.objects.iter().any(|object| is_below(&object.path, place))
@@ -275,12 +323,13 @@ mod tests {
         let story: Story = text.parse().expect("a story");
         let keeps = Keeps::ALL;
         let mut world = World::of(&story.entries).expect("entries");
-        world.begin(&story.rules, keeps);
+        let rules = world.led_on(&story.rules);
+        world.begin(&rules, keeps);
         for step in &story.steps {
             assert!(world.can(&step.act), "{step}");
-            world.change(&step.act, &story.rules, keeps);
+            world.change(&step.act, &rules, keeps);
         }
-        (world, story.rules)
+        (world, rules)
     }
 
     /// Of opens by the first scope: (what must be denied, what may be).
@@ -342,6 +391,33 @@ mod tests {
         let text =
             "dir a; file a/b; hard a/b b; rule 0 r a/; outside create a/c; outside link a/c c";
         assert_eq!(bounds(text, "b"), (READ, READ));
+        assert_eq!(bounds(text, "c"), (READ, READ));
+    }
+
+    #[test]
+    fn a_link_leads_to_what_is_denied_by_every_other_path() {
+        let text =
+            "dir a; file a/b; file a/c; rule 0 r a/b; outside symlink a/b c; outside symlink a/c b";
+        assert_eq!(bounds(text, "c"), (READ, READ));
+        assert_eq!(bounds(text, "b"), (0, 0));
+        let through = "dir a; file a/b; soft a b; rule 0 x b/b; outside rename a/b c";
+        assert_eq!(bounds(through, "c"), (EXEC, EXEC));
+        let changed = "dir a; file a/b; soft a b; file c; rule 0 x b/b; outside unlink b; outside symlink c b";
+        assert_eq!(bounds(changed, "b"), (0, Accesses::MAX));
+    }
+
+    #[test]
+    fn on_a_filesystem_that_came_later_names_below_the_mount_are_sure() {
+        let text = "dir a; rule 0 r a/c; outside tmpfs a; outside create a/c; outside create a/b";
+        assert_eq!(bounds(text, "a/c"), (READ, READ));
+        assert_eq!(bounds(text, "a/b"), (0, READ));
+        assert_eq!(refused(&format!("{text}; scope-3 unlink a/c")), (false, false));
+        assert_eq!(refused(&format!("{text}; scope-1 unlink a/c")), (false, true));
+    }
+
+    #[test]
+    fn what_leaves_a_whiteout_behind_has_left() {
+        let text = "file b; rule 0 r b; outside whiteout b c";
         assert_eq!(bounds(text, "c"), (READ, READ));
     }
 

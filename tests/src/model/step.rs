@@ -30,6 +30,12 @@ pub enum Act {
     Exchange(String, String),
     /// A file gets one more name.
     Link(String, String),
+    /// The same as renaming, and a whiteout takes the old name, as overlayfs does it.
+    Whiteout(String, String),
+    /// A symbolic link to a path, which need not lead anywhere.
+    Symlink(String, String),
+    /// An empty tmpfs covers a directory.
+    Tmpfs(String),
     /// A directory is to be seen in the place of another as well.
     Bind(String, String),
     /// And is no more.
@@ -54,6 +60,8 @@ pub enum Entry {
     File(String),
     /// One more name of a file.
     Link(String, String),
+    /// A symbolic link to a path.
+    Symlink(String, String),
 }
 
 /// The whole.
@@ -74,6 +82,7 @@ impl Entry {
             Self::Directory(path) => Act::Mkdir(path.clone()),
             Self::File(path) => Act::Create(path.clone()),
             Self::Link(from, to) => Act::Link(from.clone(), to.clone()),
+            Self::Symlink(target, path) => Act::Symlink(target.clone(), path.clone()),
         }
     }
 }
@@ -89,6 +98,9 @@ impl Act {
             Self::Rename(from, to) => ("rename", vec![from, to]),
             Self::Exchange(one, other) => ("exchange", vec![one, other]),
             Self::Link(from, to) => ("link", vec![from, to]),
+            Self::Whiteout(from, to) => ("whiteout", vec![from, to]),
+            Self::Symlink(target, path) => ("symlink", vec![target, path]),
+            Self::Tmpfs(path) => ("tmpfs", vec![path]),
             Self::Bind(from, to) => ("bind", vec![from, to]),
             Self::Umount(path) => ("umount", vec![path]),
         }
@@ -104,6 +116,9 @@ impl Act {
             ["rename", from, to] => Self::Rename(own(from), own(to)),
             ["exchange", one, other] => Self::Exchange(own(one), own(other)),
             ["link", from, to] => Self::Link(own(from), own(to)),
+            ["whiteout", from, to] => Self::Whiteout(own(from), own(to)),
+            ["symlink", target, path] => Self::Symlink(own(target), own(path)),
+            ["tmpfs", path] => Self::Tmpfs(own(path)),
             ["bind", from, to] => Self::Bind(own(from), own(to)),
             ["umount", path] => Self::Umount(own(path)),
             _ => return None,
@@ -130,6 +145,7 @@ impl fmt::Display for Entry {
             Self::Directory(path) => write!(f, "dir {path}"),
             Self::File(path) => write!(f, "file {path}"),
             Self::Link(from, to) => write!(f, "hard {from} {to}"),
+            Self::Symlink(target, path) => write!(f, "soft {target} {path}"),
         }
     }
 }
@@ -182,6 +198,9 @@ impl FromStr for Story {
                 ["hard", from, to] => {
                     story.entries.push(Entry::Link((*from).to_owned(), (*to).to_owned()));
                 }
+                ["soft", target, path] => {
+                    story.entries.push(Entry::Symlink((*target).to_owned(), (*path).to_owned()));
+                }
                 ["rule", rest @ ..] => story.rules.push(rule(rest).ok_or_else(bad)?),
                 [who, rest @ ..] => {
                     let actor = ACTORS.into_iter().find(|actor| actor.to_string() == *who);
@@ -212,12 +231,13 @@ mod tests {
 
     #[test]
     fn a_story_is_its_text() {
-        let text = "dir a\nfile a/b\nhard a/b c\nrule 0 rw a/ c/b except a/c\nrule 2 x b\n\
+        let text = "dir a\nfile a/b\nhard a/b c\nsoft a/c b\nrule 0 rw a/ c/b except a/c\nrule 2 x b\n\
                     outside rename a/b b\nscope-1 link b a/a\nscope-3 exchange a b\n\
-                    outside bind a b\noutside umount b\n";
+                    outside bind a b\noutside umount b\n\
+                    outside whiteout a b\nscope-1 symlink c/a b\noutside tmpfs a\n";
         let story: Story = text.parse().expect("a story");
         assert_eq!(story.to_string(), text);
-        assert_eq!((story.entries.len(), story.rules.len(), story.steps.len()), (3, 2, 5));
+        assert_eq!((story.entries.len(), story.rules.len(), story.steps.len()), (4, 2, 8));
         assert!("outside dance a".parse::<Story>().is_err());
         assert!("rule 9 r a".parse::<Story>().is_err());
     }

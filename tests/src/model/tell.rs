@@ -121,9 +121,10 @@ impl Telling {
         counts: Counts,
     ) -> Result<Self, Fault> {
         let mut world = World::of(&story.entries).map_err(Fault::Broken)?;
-        world.begin(&story.rules, keeps);
+        let rules = world.led_on(&story.rules);
+        world.begin(&rules, keeps);
         machine.begin(story).map_err(Fault::Broken)?;
-        let mut telling = Self { world, rules: story.rules.clone(), keeps, counts };
+        let mut telling = Self { world, rules, keeps, counts };
         telling.look(machine, "at the beginning")?;
         Ok(telling)
     }
@@ -153,7 +154,9 @@ impl Telling {
     fn look(&mut self, machine: &mut dyn Machine, when: &str) -> Result<(), Fault> {
         let mut opens = Vec::new();
         for path in self.world.listing() {
-            let node = self.world.spot(&path).and_then(|spot| spot.node).unwrap_or_default();
+            // Links are followed to their end, if there is something; nobody can open a whiteout.
+            let end = self.world.real(&path).and_then(|path| self.world.spot(&path)?.node);
+            let Some(node) = end.filter(|node| !self.world.thing(*node).whiteout) else { continue };
             // Of a directory only its list can be opened.
             let accesses = if self.world.is_directory(node) { &ACCESSES[..1] } else { &ACCESSES };
             opens.extend(accesses.iter().map(|(access, ..)| (*access, path.clone())));
@@ -282,8 +285,8 @@ mod tests {
     impl Machine for Pretended {
         fn begin(&mut self, story: &Story) -> Result<(), String> {
             self.world = World::of(&story.entries)?;
-            self.world.begin(&story.rules, self.keeps);
-            self.rules.clone_from(&story.rules);
+            self.rules = self.world.led_on(&story.rules);
+            self.world.begin(&self.rules, self.keeps);
             Ok(())
         }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A small filesystem in memory: directories, files with several names, mounts; and what each thing has been.
+//! A small filesystem in memory: directories, files with several names, symbolic links, mounts; and what each thing
+//! has been.
 //!
 //! A *place* is a path in the tree of names that policies speak of. A thing is at the places that its directory
 //! leads to, and it *was* at those that it left (or, if a rule names it, where it was when the rules began to hold).
@@ -8,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    rules::{Rule, RuleSet, rule_set},
+    rules::{Bound, Rule, RuleSet, rule_set},
     step::{Act, Entry},
 };
 
@@ -33,6 +34,12 @@ pub struct Thing {
     pub may_have_been: BTreeSet<String>,
     /// Rules that may hold for it, whatever its places say.
     pub also: RuleSet,
+    /// Where a symbolic link leads.
+    pub link: Option<String>,
+    /// Whether it is the root of a filesystem that came after the rules.
+    pub foreign: bool,
+    /// Whether it is what a renaming left behind, which nobody can open.
+    pub whiteout: bool,
 }
 
 /// Places, each with the rules that do not hold there any more.
@@ -146,6 +153,53 @@ impl World {
         Some(spot)
     }
 
+    /// A path with every symbolic link on it followed, as far as it leads; `None` if that has no end.
+    pub fn real(&self, path: &str) -> Option<String> {
+        let mut left: Vec<String> = path.rsplit('/').map(str::to_owned).collect();
+        let (mut real, mut followed) = (String::new(), 0);
+        while let Some(name) = left.pop() {
+            let next = below(&real, &name);
+            let link = self.entry(&next).and_then(|spot| self.things[spot.node?].link.clone());
+            match link {
+                None => real = next,
+                Some(target) => {
+                    followed += 1;
+                    if followed > LINKS {
+                        return None;
+                    }
+                    real.clear();
+                    left.extend(target.rsplit('/').map(str::to_owned));
+                }
+            }
+        }
+        Some(real)
+    }
+
+    /// Rules as they hold: on what their paths lead to as well.
+    pub fn led_on(&self, rules: &[Rule]) -> Vec<Rule> {
+        let led_on = |rule: &Rule| {
+            let mut rule = rule.clone();
+            for object in rule.objects.clone() {
+                let real = self.real(&object.path).filter(|path| *path != object.path);
+                rule.objects.extend(real.map(|path| Bound { path, ..object }));
+            }
+            rule
+        };
+        rules.iter().map(led_on).collect()
+    }
+
+    /// Whether something is on a filesystem that came after the rules.
+    pub fn is_foreign(&self, node: Node) -> bool {
+        let mut next = Some(node);
+        while let Some(node) = next {
+            if self.things[node].foreign {
+                return true;
+            }
+            next = self.things[node].above.as_ref().map(|(above, _)| *above);
+        }
+        false
+    }
+
     /// The mount with a number other than 0.
     pub fn mount(&self, number: usize) -> Option<&Mount> {
         self.mounts.iter().find(|mount| mount.number == number)
@@ -188,6 +242,7 @@ impl World {
     pub fn places_of_directory(&self, node: Node) -> Places {
         let mut places = self.things[node].was.clone();
         match &self.things[node].above {
+            None if self.things[node].foreign => {}
             None => places.extend([(String::new(), 0)]),
             Some((above, name)) => add(&mut places, self.places_by_name(*above, name)),
         }
@@ -210,6 +265,7 @@ impl World {
     pub fn possible_of_directory(&self, node: Node) -> BTreeSet<String> {
         let mut places = self.things[node].may_have_been.clone();
         match &self.things[node].above {
+            None if self.things[node].foreign => {}
             None => places.extend([String::new()]),
             Some((above, name)) => places.extend(self.possible_by_name(*above, name)),
         }
@@ -255,10 +311,10 @@ impl World {
             Some((spot, node))
         };
         match act {
-            Act::Create(path) | Act::Mkdir(path) => free(path).is_some(),
+            Act::Create(path) | Act::Mkdir(path) | Act::Symlink(_, path) => free(path).is_some(),
             Act::Unlink(path) => there(path).is_some_and(|(_, node)| !self.is_directory(node)),
             Act::Rmdir(path) => there(path).is_some_and(|(_, node)| self.is_empty(node)),
-            Act::Rename(from, to) => {
+            Act::Rename(from, to) | Act::Whiteout(from, to) => {
                 let (Some((from, node)), Some(to)) = (there(from), self.entry(to)) else {
                     return false;
                 };
@@ -281,8 +337,12 @@ impl World {
                 let (Some((from, node)), Some(to)) = (there(from), free(to)) else { return false };
                 !self.is_directory(node) && from.mount == to.mount
             }
-            Act::Bind(from, to) => {
-                let (Some(from), Some(to)) = (self.spot(from), self.spot(to)) else { return false };
+            Act::Bind(..) | Act::Tmpfs(_) => {
+                let (from, to) = match act {
+                    Act::Bind(from, to) => (self.spot(from), self.spot(to)),
+                    _ => (self.spot(""), act.words().1.first().and_then(|path| self.spot(path))),
+                };
+                let (Some(from), Some(to)) = (from, to) else { return false };
                 let on = (to.mount, to.node.unwrap_or(TOP));
                 // Nothing on a root, so that no mount hides another one.
                 let on_root =
@@ -328,23 +388,31 @@ impl World {
     pub fn change(&mut self, act: &Act, rules: &[Rule], keeps: Keeps) {
         let found = |world: &Self, path: &str| world.entry(path).expect("it can be done");
         match act {
-            Act::Create(path) | Act::Mkdir(path) => {
+            Act::Create(path) | Act::Mkdir(path) | Act::Symlink(_, path) => {
                 let spot = found(self, path);
                 let entries = matches!(act, Act::Mkdir(_)).then(BTreeMap::new);
-                self.things.push(Thing { entries, ..Thing::default() });
+                let link = match act {
+                    Act::Symlink(target, _) => Some(target.clone()),
+                    _ => None,
+                };
+                self.things.push(Thing { entries, link, ..Thing::default() });
                 self.put(self.things.len() - 1, &spot, rules);
             }
             Act::Unlink(path) | Act::Rmdir(path) => {
                 let spot = found(self, path);
                 self.take(&spot, rules, keeps);
             }
-            Act::Rename(from, to) => {
+            Act::Rename(from, to) | Act::Whiteout(from, to) => {
                 let (from, to) = (found(self, from), found(self, to));
                 if to.node.is_some() {
                     self.take(&to, rules, keeps);
                 }
                 let node = self.take(&from, rules, keeps);
                 self.put(node, &to, rules);
+                if matches!(act, Act::Whiteout(..)) {
+                    self.things.push(Thing { whiteout: true, ..Thing::default() });
+                    self.put(self.things.len() - 1, &from, rules);
+                }
             }
             Act::Exchange(one, other) => {
                 let (one, other) = (found(self, one), found(self, other));
@@ -363,6 +431,18 @@ impl World {
                 let mount = self.spot(to).expect("it can be done").mount;
                 let (on, shows) = ((mount, node(to)), node(from));
                 self.mounts.push(Mount { number: self.next_mount, on, shows });
+                self.next_mount += 1;
+            }
+            Act::Tmpfs(path) => {
+                let to = self.spot(path).expect("it can be done");
+                let entries = Some(BTreeMap::new());
+                self.things.push(Thing { entries, foreign: true, ..Thing::default() });
+                let on = (to.mount, to.node.unwrap_or(TOP));
+                self.mounts.push(Mount {
+                    number: self.next_mount,
+                    on,
+                    shows: self.things.len() - 1,
+                });
                 self.next_mount += 1;
             }
             Act::Umount(path) => {
@@ -451,6 +531,9 @@ impl Keeps {
     /// All of it.
     pub const ALL: Self = Self { moves: true, links: true, directories: true, insiders: true };
 }
+
+/// How many links are followed on one path.
+const LINKS: usize = 8;
 
 /// A place in a directory.
 pub fn below(place: &str, name: &str) -> String {
