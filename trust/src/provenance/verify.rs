@@ -366,16 +366,12 @@ impl Verifier {
 impl KernelWitness {
     /// The newest head that was on disk, and one that was about to be.
     fn heads(&self) -> [KernelHead; 2] {
-        let Self::Pinned { heads: [one, other], .. } = self else { return [KernelHead::NONE; 2] };
-        let mut newest = KernelHead::NONE;
-        let mut announced = KernelHead::NONE;
-        for known in [one, other] {
-            let place = if known.written { &mut newest } else { &mut announced };
-            if known.head.sequence > place.head.sequence {
-                *place = *known;
-            }
-        }
-        [newest, announced]
+        let Self::Pinned { heads, .. } = self else { return [KernelHead::NONE; 2] };
+        let newest = |written| {
+            let known = heads.iter().filter(|known| known.written == written);
+            known.max_by_key(|known| known.head.sequence).copied().unwrap_or(KernelHead::NONE)
+        };
+        [newest(true), newest(false)]
     }
 
     fn knows_heads(&self) -> bool {
