@@ -105,10 +105,15 @@ pub(crate) fn tell(error: &anyhow::Error) -> Told {
         },
         None => {
             let hint = error.chain().find_map(hint);
+            let other = |cause: &(dyn std::error::Error + 'static)| {
+                matches!(cause.downcast_ref::<KernelError>(), Some(KernelError::OtherAbi { .. }))
+            };
+            // What another version has made is not broken, and not touched.
+            let is_other = error.chain().any(other);
             Told {
-                exit: 2,
+                exit: if is_other { 1 } else { 2 },
                 changed,
-                code: "ERROR",
+                code: if is_other { "OTHER_VERSION" } else { "ERROR" },
                 message,
                 details: Vec::new(),
                 hint,
@@ -177,6 +182,14 @@ mod tests {
         let told = tell(&changed.context("after this"));
         assert_eq!((told.exit, told.code, told.changed), (1, "STRICT", true));
         assert_eq!(told.message, "after this: half of it stays: no");
+    }
+
+    #[test]
+    fn what_another_version_has_made_is_refused_with_a_code_of_its_own() {
+        let other = KernelError::OtherAbi { found: 9, size: 4096, known: 2 };
+        let told = tell(&anyhow::Error::from(other).context("failed to open what is pinned"));
+        assert_eq!((told.exit, told.code), (1, "OTHER_VERSION"));
+        assert!(told.hint.is_some_and(|hint| hint.contains("use the aegisbpf that put it there")));
     }
 
     #[test]

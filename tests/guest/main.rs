@@ -24,6 +24,7 @@ mod emergency_command;
 mod failure;
 mod faults;
 mod filesystem;
+mod handover;
 mod hooks;
 mod layers;
 mod life;

@@ -3,7 +3,8 @@
 //!
 //! No operator can do this. That a trust root was installed is known to its files, to each line of the
 //! provenance log and to the kernel's memory; here all three forget it, and the kernel forgets the log
-//! with it. It is the one place of the tests that knows where something is in a map.
+//! with it. Nor can anybody have what is pinned pass for another version's. It is the one place of the tests that
+//! knows where something is in a map.
 
 use std::{
     ffi::CString,
@@ -19,13 +20,52 @@ pub fn forget_the_root() {
         let path = state.join(name);
         drop(fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)));
     }
-    match control() {
+    let forget = |value: &mut [u8], end: usize| {
+        value[TRUST_ROOT..TRUST_ROOT + 4].fill(0);
+        value[end - LOG..end].fill(0);
+    };
+    match change_control(forget) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         forgotten => forgotten.expect("the kernel forgets the root"),
     }
 }
 
-fn control() -> io::Result<()> {
+/// What is pinned passes for what another version has made, until this is dropped.
+#[derive(Debug)]
+pub struct AnotherVersion(u32);
+
+impl AnotherVersion {
+    /// From now on.
+    pub fn new() -> Self {
+        Self(write_version(u32::MAX))
+    }
+}
+
+impl Default for AnotherVersion {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for AnotherVersion {
+    fn drop(&mut self) {
+        write_version(self.0);
+    }
+}
+
+/// The answer is which it was.
+fn write_version(to: u32) -> u32 {
+    let mut before = 0;
+    let written = change_control(|value, _| {
+        before = u32::from_ne_bytes(value[..4].try_into().expect("four bytes"));
+        value[..4].copy_from_slice(&to.to_ne_bytes());
+    });
+    written.expect("the kernel takes a version");
+    before
+}
+
+/// Changes what the kernel's memory says; the second argument is how long that is.
+fn change_control(change: impl FnOnce(&mut [u8], usize)) -> io::Result<()> {
     let pin = CString::new("/sys/fs/bpf/aegisbpf/control")?;
     let opened = bpf(OBJ_GET, &mut [pin.as_ptr() as u64, 0])?;
     // SAFETY: the kernel has just handed it out, and nobody else has it.
@@ -36,8 +76,7 @@ fn control() -> io::Result<()> {
     bpf(LOOKUP, &mut element)?;
     let size = u32::from_ne_bytes(value[SIZE..SIZE + 4].try_into().expect("four bytes"));
     let end = usize::try_from(size).expect("a size");
-    value[TRUST_ROOT..TRUST_ROOT + 4].fill(0);
-    value[end - LOG..end].fill(0);
+    change(&mut value, end);
     bpf(UPDATE, &mut element).map(drop)
 }
 
