@@ -7,6 +7,7 @@
 
 mod again;
 mod find;
+mod handover;
 mod record;
 mod wanted;
 
@@ -72,6 +73,8 @@ pub(crate) enum Wish {
     Whole(Box<StoredSet>),
     /// It is bound anew, for this reason.
     Anew(String),
+    /// It stays.
+    Same,
 }
 
 /// How it is to be done.
@@ -90,6 +93,8 @@ pub(crate) struct Request<'a> {
     pub(crate) confirm_within: Option<Duration>,
     /// Whether the next boot begins with what comes of this, once it is confirmed.
     pub(crate) confirms: bool,
+    /// Whether programs of another build are replaced before it.
+    pub(crate) takes_over: bool,
 }
 
 impl<'a> Request<'a> {
@@ -105,6 +110,7 @@ impl<'a> Request<'a> {
             allow_lockout: true,
             confirm_within: None,
             confirms: true,
+            takes_over: false,
         }
     }
 }
@@ -145,11 +151,13 @@ pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<
         settled: None,
         restored: None,
         repaired: Vec::new(),
+        handed_over: false,
         _lock: lock,
     };
     let done = attempt.run(&mut steps, &mut undo);
     match done {
         Ok(mut report) if !report.dry_run => {
+            report.changed |= attempt.handed_over;
             report.warnings.append(&mut attempt.repaired);
             report.warnings.extend(found.record(context).err().map(|error| format!("{error:#}")));
             Ok(report)
@@ -159,6 +167,11 @@ pub(crate) fn apply(context: &Context, request: &Request<'_>) -> anyhow::Result<
             let undone = undo.all();
             if let Some(unlogged) = attempt.log_undone(&error, &mut steps) {
                 error = error.context(unlogged);
+            }
+            if attempt.handed_over {
+                let what = "programs of this binary decide now in the place of another's, by what was \
+                            in force, and then this";
+                error = error.context(Changed(what.to_owned()));
             }
             match undone {
                 Ok(()) => Err(error),
@@ -210,22 +223,27 @@ struct Attempt<'a> {
     restored: Option<String>,
     /// What was cleared away that a killed command had left.
     repaired: Vec<String>,
+    /// Whether programs of another build were replaced.
+    handed_over: bool,
     _lock: Lock,
 }
 
 impl Attempt<'_> {
     fn run(&mut self, steps: &mut Steps, undo: &mut Undo) -> anyhow::Result<Report> {
         fault::step(Point::Locked)?;
+        if !self.request.dry_run {
+            self.repaired = crate::handover::after_a_kill(self.context)?;
+        }
         let kernel = Kernel::open(&self.context.pins).context("failed to open what is pinned")?;
         if !self.request.dry_run {
-            self.repaired = repair::after_a_kill(self.context, kernel.as_ref());
+            self.repaired.extend(repair::after_a_kill(self.context, kernel.as_ref()));
         }
         check_hooks(kernel.as_ref())?;
         if let Some(kernel) = &kernel {
             self.settled = confirmation::settle(self.context, kernel)?;
             self.check_confirmation(kernel)?;
         }
-        let active = active(kernel.as_ref())?;
+        let mut active = active(kernel.as_ref())?;
         let now = match &active {
             Some((_, generation)) => self.state.load(&generation.set_digest)?,
             None => StoredSet::default(),
@@ -233,9 +251,9 @@ impl Attempt<'_> {
         let digest = active.as_ref().map(|(_, generation)| generation.set_digest);
         let mut gate = Gate::open(self.context, digest)?;
         let wanted = self.wanted(&now, &gate)?;
-        let same = active.as_ref().filter(|_| wanted.set.digest() == now.set.digest());
+        let is_same = wanted.set.digest() == now.set.digest();
         self.before = active.as_ref().map(|(_, generation)| generation.set_digest);
-        if matches!(self.request.wish, Wish::Anew(_)) && same.is_none() {
+        if matches!(self.request.wish, Wish::Anew(_) | Wish::Same) && active.is_none() {
             return Err(replaced_meanwhile().into());
         }
 
@@ -244,7 +262,7 @@ impl Attempt<'_> {
         fault::step(Point::Compiled)?;
 
         steps.next("attach");
-        let kernel = match kernel {
+        let mut kernel = match kernel {
             Some(kernel) => kernel,
             None if self.request.dry_run => return self.rehearse(wanted, &ruleset, steps),
             None => {
@@ -266,7 +284,11 @@ impl Attempt<'_> {
             self.own.join_exempt().context("failed to join the exempt cgroup")?;
         }
         self.files.make()?;
-        if let Some((slot, generation)) = same {
+        if self.takes_over(&kernel) {
+            kernel = self.hand_over(kernel, &now, steps)?;
+            active = self::active(Some(&kernel))?;
+        }
+        if let Some((slot, generation)) = active.as_ref().filter(|_| is_same) {
             self.anew = Some(*slot);
             let again = match &self.request.wish {
                 Wish::Anew(why) => Again::Fill(why.clone()),
@@ -347,7 +369,7 @@ impl Attempt<'_> {
     ) -> anyhow::Result<Report> {
         let exempt = self.own.exempt_id()?;
         let Filled { slot, generation, found: Found { places, names } } =
-            self.fill(kernel, ruleset, exempt, steps, undo)?;
+            self.fill(kernel, self.leaving(Some(kernel))?.as_ref(), ruleset, exempt, steps, undo)?;
         self.check_lockout(ruleset, &places)?;
         let find::Around { objects, cgroups } = self.look_around(ruleset, &places, steps)?;
         drop(places);

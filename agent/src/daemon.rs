@@ -207,6 +207,7 @@ impl Agent {
             let end = self.wait(log.map(EventLog::as_fd))?;
             // A detach takes the directory of the log away with the pins.
             if self.pins() != pins {
+                self.take_last_events(kernel, log)?;
                 return Ok(Some(if end { Next::End } else { Next::Again }));
             }
             if let Some(Err(error)) = log.map(EventLog::drain) {
@@ -237,6 +238,21 @@ impl Agent {
             }
         }
         Ok(None)
+    }
+
+    /// If other programs have taken over, what these have reported comes before what those do.
+    fn take_last_events(
+        &self,
+        kernel: Option<&Kernel>,
+        log: Option<&EventLog<'_>>,
+    ) -> anyhow::Result<()> {
+        let (Some(old), Some(log)) = (kernel, log) else { return Ok(()) };
+        let Ok(Some(new)) = Kernel::open(&self.context.pins) else { return Ok(()) };
+        if let Err(error) = log.drain() {
+            self.service.say(Priority::Error, &format!("{error:#}"))?;
+        }
+        new.go_on_from(old);
+        Ok(())
     }
 
     /// Waits at most half a second; the answer is whether a signal says to end.

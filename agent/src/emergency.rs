@@ -10,7 +10,6 @@
 use std::{
     fs,
     io::ErrorKind,
-    os::unix::fs::MetadataExt as _,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -233,16 +232,20 @@ pub(crate) struct Settled {
 pub(crate) fn settle(context: &Context, switches: &Switches) -> Settled {
     let mut settled = Settled::default();
     let turn = take_turn(context);
-    let before = Logged::recorded(context);
+    let mut before = Logged::recorded(context, switches);
     let (_, known) = switches.toggles();
-    for toggle in known.iter().filter(|toggle| toggle.number > before) {
-        if let Err(error) = Log::new(context).acted(entry(toggle)) {
+    for toggle in known {
+        if toggle.number <= before.last {
+            continue;
+        }
+        if let Err(error) = Log::new(context).acted(entry(&toggle)) {
             settled.unlogged = true;
             settled.warnings.push(format!("it is not in the provenance log: {error:#}"));
             break;
         }
         settled.logged += 1;
-        if let Err(error) = Logged::record(context, toggle.number) {
+        before.last = toggle.number;
+        if let Err(error) = before.record(context) {
             settled.warnings.push(format!("it may be in the provenance log twice: {error:#}"));
         }
     }
@@ -251,6 +254,14 @@ pub(crate) fn settle(context: &Context, switches: &Switches) -> Settled {
     }
     drop(turn);
     settled
+}
+
+/// What is in the log is there as well once other programs have taken over.
+pub(crate) fn hand_on(context: &Context, from: &Switches, to: &Switches) -> anyhow::Result<()> {
+    let _turn = take_turn(context);
+    let mut logged = Logged::recorded(context, from);
+    logged.maps = vec![from.number(), to.number()];
+    logged.record(context)
 }
 
 /// Two that write at once would both log. Whoever hangs while writing keeps nobody from it for long.
@@ -303,37 +314,34 @@ fn entry(toggle: &Toggle) -> Entry {
     }
 }
 
-/// The number of the last throw that is in the log, as long as these pins are there.
+/// The number of the last throw that is in the log.
 #[derive(Debug, Deserialize, Serialize)]
 struct Logged {
     boot: Option<String>,
-    pins: u64,
+    /// The control maps that count it: two while the programs of one take over from those of the other.
+    maps: Vec<u32>,
     last: u64,
 }
 
 impl Logged {
-    fn recorded(context: &Context) -> u64 {
+    fn recorded(context: &Context, switches: &Switches) -> Self {
         let read = || -> Option<Self> {
             serde_json::from_slice(&fs::read(Self::path(context)).ok()?).ok()
         };
-        let of_these = |logged: &Self| logged.boot == time::boot() && logged.pins == pins(context);
-        read().filter(of_these).map_or(0, |logged| logged.last)
+        let (boot, map) = (time::boot(), switches.number());
+        read()
+            .filter(|logged| logged.boot == boot && logged.maps.contains(&map))
+            .unwrap_or_else(|| Self { boot, maps: vec![map], last: 0 })
     }
 
-    fn record(context: &Context, last: u64) -> anyhow::Result<()> {
-        let logged = Self { boot: time::boot(), pins: pins(context), last };
-        let bytes = serde_json::to_vec(&logged).context("failed to write a number as JSON")?;
+    fn record(&self, context: &Context) -> anyhow::Result<()> {
+        let bytes = serde_json::to_vec(self).context("failed to write a number as JSON")?;
         files::write_whole(&Self::path(context), &bytes)
     }
 
     fn path(context: &Context) -> PathBuf {
         context.run.join("toggles.json")
     }
-}
-
-/// Which directory of pins is there.
-fn pins(context: &Context) -> u64 {
-    fs::metadata(&context.pins).map_or(0, |pins| pins.ino())
 }
 
 fn path(context: &Context) -> PathBuf {

@@ -111,7 +111,8 @@ impl<'kernel> EventLog<'kernel> {
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
-        let mut now = BTreeMap::new();
+        // Those of programs that others took over from may still be asked for.
+        let mut now = before.clone();
         for slot in Slot::all() {
             if let Some(generation) = self.kernel.generation(slot)? {
                 let counts = self.kernel.counts(slot).context("failed to read the counters")?;
@@ -122,6 +123,9 @@ impl<'kernel> EventLog<'kernel> {
             drops.saturating_sub(before.get(generation).copied().unwrap_or(0))
         });
         let lost = lost.sum();
+        while now.len() > DROPS_KEPT {
+            now.pop_first();
+        }
         if before != now {
             let bytes = serde_json::to_vec(&now).context("failed to write drops as JSON")?;
             files::write_whole(&self.drops, &bytes)?;
@@ -218,6 +222,9 @@ pub(crate) fn path(context: &Context) -> PathBuf {
 fn older(path: &Path) -> PathBuf {
     path.with_extension("jsonl.1")
 }
+
+/// Generations whose drops are remembered: twice as many as there are slots.
+const DROPS_KEPT: usize = 8;
 
 /// Bytes after which a log becomes the older one, and the older one is forgotten.
 const ROTATE: u64 = 8 << 20;

@@ -63,9 +63,11 @@ impl<'a> Leaving<'a> {
         Ok(self.rows(after)?.into_iter().flat_map(|(_, taken)| taken.rules).collect())
     }
 
-    /// Adds them to a slot that is filled, so that no more can be missed; how many.
+    /// Adds them to a slot that is filled, perhaps of other programs, so that no more can be missed; how
+    /// many.
     pub(crate) fn carry(
         &self,
+        kernel: &Kernel,
         to: Slot,
         meaning: &Meaning,
         every: u32,
@@ -74,7 +76,7 @@ impl<'a> Leaving<'a> {
         let rows = self.rows(after)?;
         let rows: Vec<(InodeKey, LateRow)> =
             rows.into_iter().map(|(key, taken)| (key, meaning.write(&taken, every))).collect();
-        self.kernel.add_late(to, &rows).context("failed to carry over what files took along")?;
+        kernel.add_late(to, &rows).context("failed to carry over what files took along")?;
         Ok(rows.len())
     }
 }

@@ -35,6 +35,7 @@ mod event_log;
 mod failure;
 mod files;
 mod gate;
+mod handover;
 mod history;
 mod host;
 mod installed;

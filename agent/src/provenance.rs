@@ -198,6 +198,16 @@ impl Log {
         Ok(self.directory.join(name))
     }
 
+    /// Does something that no line may come in between.
+    ///
+    /// # Errors
+    /// If somebody writes for too long; then it is not done.
+    pub(crate) fn while_nobody_writes<T>(&self, act: impl FnOnce() -> T) -> anyhow::Result<T> {
+        let _store = Store::open(&self.directory, Wait::LONG, self.segment_max)
+            .context("failed to lock the provenance log")?;
+        Ok(act())
+    }
+
     fn ask_kernel(&self) -> anyhow::Result<KernelWitness> {
         let boot = time::boot();
         let Some(witness) = Witness::open(&self.pins)? else {

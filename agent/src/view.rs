@@ -191,7 +191,7 @@ fn look(context: &Context, found: Capabilities, compiled: bool) -> anyhow::Resul
         reason: Reason::NotAttached,
     };
     view.look_at_trust(context);
-    view.warn();
+    view.warn(context);
     view.reason = posture(&view.seen());
     Ok(view)
 }
@@ -287,13 +287,27 @@ impl View {
         self.reason.meaning().denies
     }
 
-    fn warn(&mut self) {
+    fn warn(&mut self, context: &Context) {
         let mut warnings = Vec::new();
         warnings.extend(self.switch.iter().filter_map(Switch::warning));
         warnings.extend(self.proof.iter().flat_map(|proof| proof.coverage.warnings.clone()));
         if switched_off::holds() {
             warnings.push(
                 "the kernel command line says aegisbpf=off: nothing is put in force in this boot"
+                    .to_owned(),
+            );
+        }
+        if self.kernel.as_ref().is_some_and(|kernel| !kernel.has_own_programs()) {
+            warnings.push(
+                "the programs in the kernel are of another build than this binary; the next `aegisbpf \
+                 apply` or `aegisbpf start` replaces them, without a gap"
+                    .to_owned(),
+            );
+        }
+        if self.kernel.is_some() && Kernel::is_handing_over(&context.pins) {
+            warnings.push(
+                "programs of another build are about to take over, or a command that had them do so was \
+                 cut off: the next `aegisbpf apply` or `aegisbpf start` ends it"
                     .to_owned(),
             );
         }
@@ -325,7 +339,7 @@ impl View {
         if let Some(kernel) = &self.kernel {
             drop(installed::record(context, kernel));
         }
-        self.warn();
+        self.warn(context);
     }
 
     fn seen(&self) -> Seen {

@@ -79,6 +79,11 @@ pub fn begin() -> Result<Option<String>, String> {
     }
 }
 
+/// What tells the programs of this build from those of another, beside what they are made of.
+pub fn build() -> u64 {
+    std::env::var(OTHER_BUILD).ok().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
 impl Asked {
     fn read(text: &str) -> Option<Self> {
         let mut words = text.split(':');
@@ -115,6 +120,8 @@ fn wait() {
 }
 
 const VARIABLE: &str = "AEGIS_FAULT";
+
+const OTHER_BUILD: &str = "AEGIS_BUILD";
 
 static ASKED: OnceLock<Asked> = OnceLock::new();
 

@@ -10,6 +10,7 @@
 //!   AEGIS_FAULT=NAME:wait     the process stops, as with SIGSTOP, until SIGCONT comes
 //!   AEGIS_FAULT=NAME:kill:3   the third time that it comes there
 //!   AEGIS_FAULT=list          says the names, one a line
+//!   AEGIS_BUILD=NUMBER        its programs pass for those of another build
 //! ```
 #![forbid(unsafe_code)]
 
@@ -17,7 +18,7 @@
 mod armed;
 
 #[cfg(feature = "armed")]
-pub use armed::{begin, passed, step};
+pub use armed::{begin, build, passed, step};
 
 /// A step that can fail is done. It fails here instead if the environment says so.
 ///
@@ -42,6 +43,13 @@ pub const fn passed(_: Point) {}
 #[inline(always)]
 pub const fn begin() -> Result<Option<String>, String> {
     Ok(None)
+}
+
+/// What tells the programs of this build from those of another, beside what they are made of.
+#[cfg(not(feature = "armed"))]
+#[inline(always)]
+pub const fn build() -> u64 {
+    0
 }
 
 /// The list: each point with its name.
@@ -110,6 +118,22 @@ points! {
     Tidied = "tidied",
     /// The log says that it happened.
     LogDone = "log-done",
+    /// Programs are attached beside those of another build, and decide nothing yet.
+    Beside = "beside",
+    /// They decide as well, and have denied.
+    BesideProved = "beside-proved",
+    /// Nothing leads back any more in the others.
+    Sealed = "sealed",
+    /// What is cut off from here on is finished, and not undone.
+    Decided = "decided",
+    /// The others have lost the name of the pins.
+    NameFree = "name-free",
+    /// Ours have it.
+    NameTaken = "name-taken",
+    /// The others decide nothing any more.
+    OthersSilent = "others-silent",
+    /// They are gone.
+    OthersGone = "others-gone",
     /// The log says that everything is about to be taken out.
     DetachBegun = "detach-begun",
     /// Nothing decides any more.

@@ -8,6 +8,7 @@ use std::{
     ffi::c_void,
     mem::offset_of,
     os::fd::AsFd as _,
+    path::Path,
     ptr::NonNull,
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
@@ -25,7 +26,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
-use crate::Error;
+use crate::{Error, install};
 
 /// A place for a generation: 1 to 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,9 +50,21 @@ impl Slot {
 
 /// The mapping of `.data.control`.
 #[derive(Debug)]
-pub(crate) struct Control(Shared);
+pub(crate) struct Control {
+    shared: Shared,
+    /// Which map it is: the kernel gives no number twice.
+    number: u32,
+}
 
 impl Control {
+    /// Opens the one that is pinned at a place.
+    pub(crate) fn open_at(place: &Path) -> Result<Self, Error> {
+        let path = place.join(install::CONTROL);
+        let map =
+            MapHandle::from_pinned_path(&path).map_err(|source| Error::OpenPin { path, source })?;
+        Self::of(&map)
+    }
+
     /// Maps the control map, after making sure that it is one that this binary knows.
     pub(crate) fn of(map: &MapHandle) -> Result<Self, Error> {
         let size = u32::try_from(size_of::<aegis_control>()).unwrap_or(u32::MAX);
@@ -61,13 +74,19 @@ impl Control {
                 what: "it is too small to be a control map",
             });
         }
-        let control = Self(Shared::of(map)?);
+        let info = map.info().map_err(|source| Error::map("look at", "control", source))?;
+        let control = Self { shared: Shared::of(map)?, number: info.info.id };
         let found = control.word(offset_of!(aegis_control, abi_version)).load(Ordering::Relaxed);
         let found_size = control.word(offset_of!(aegis_control, size)).load(Ordering::Relaxed);
         if found != AEGIS_ABI_VERSION || found_size != size || map.value_size() != size {
             return Err(Error::OtherAbi { found, size: found_size, known: AEGIS_ABI_VERSION });
         }
         Ok(control)
+    }
+
+    /// Which map it is.
+    pub(crate) const fn number(&self) -> u32 {
+        self.number
     }
 
     /// What holds now.
@@ -120,6 +139,11 @@ impl Control {
         self.long(offset_of!(aegis_control, last_number)).fetch_max(last, Ordering::SeqCst);
     }
 
+    /// The number of the newest generation.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.long(offset_of!(aegis_control, last_number)).load(Ordering::SeqCst)
+    }
+
     /// The hash of the object that the attached programs are from.
     pub(crate) fn programs(&self) -> &AtomicU64 {
         self.long(offset_of!(aegis_control, programs))
@@ -165,11 +189,11 @@ impl Control {
     }
 
     fn word(&self, offset: usize) -> &AtomicU32 {
-        self.0.word(offset)
+        self.shared.word(offset)
     }
 
     pub(crate) fn long(&self, offset: usize) -> &AtomicU64 {
-        self.0.long(offset)
+        self.shared.long(offset)
     }
 }
 

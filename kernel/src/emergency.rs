@@ -15,7 +15,6 @@ use aegis_abi::{
     generated::{AEGIS_REASON_MAX, AEGIS_TOGGLES, aegis_toggle},
     nanoseconds, ticks,
 };
-use libbpf_rs::MapHandle;
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use crate::{
@@ -74,15 +73,29 @@ impl Switches {
     /// If they cannot be opened, or are of another version.
     pub fn open(pins: &Path) -> Result<Option<Self>, Error> {
         libbpf_rs::set_print(None);
-        let path = pins.join(install::CONTROL);
-        match rustix::fs::stat(pins) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(source) => return Err(Error::file("look for pins at", pins, source)),
-        }
-        let map =
-            MapHandle::from_pinned_path(&path).map_err(|source| Error::OpenPin { path, source })?;
-        Ok(Some(Self(Control::of(&map)?)))
+        install::open_in_place(pins, |place| Control::open_at(place).map(Self))
+    }
+
+    /// Those of programs that are beside these, and may decide as well: in the middle of a hand-over, or
+    /// of one that was cut off. What cannot be opened is left out.
+    pub fn beside(&self, pins: &Path) -> Vec<Self> {
+        let there = Kernel::places(pins).into_iter().filter_map(|it| Control::open_at(&it).ok());
+        there.filter(|other| other.number() != self.0.number()).map(Self).collect()
+    }
+
+    /// Which control map they are in; the kernel gives no number twice.
+    pub const fn number(&self) -> u32 {
+        self.0.number()
+    }
+
+    /// Whether these are the switches below `pins` by now: others may have taken over, and go on with
+    /// what these said before.
+    ///
+    /// # Errors
+    /// If they cannot be opened.
+    pub fn are_at(&self, pins: &Path) -> Result<bool, Error> {
+        let there = install::open_in_place(pins, Control::open_at)?;
+        Ok(there.is_some_and(|there| there.number() == self.0.number()))
     }
 
     /// The emergency that holds now.

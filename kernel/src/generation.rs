@@ -232,8 +232,9 @@ impl Kernel {
     }
 
     /// A slot that neither decides, nor may decide without being filled first; an empty one if there is.
-    fn idle_slot(&self) -> Result<Slot, Error> {
-        let taken = self.named_slots();
+    pub(crate) fn idle_slot(&self) -> Result<Slot, Error> {
+        let mut taken = self.named_slots();
+        taken.extend(&self.avoided);
         let mut idle: Option<Slot> = None;
         for slot in Slot::all().filter(|slot| !taken.contains(slot)) {
             if self.generation(slot)?.is_none() {

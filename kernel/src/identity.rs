@@ -25,6 +25,9 @@ impl Kernel {
     /// What cannot be opened is not in it.
     pub fn installed(pins: &Path) -> Identity {
         libbpf_rs::set_print(None);
+        // For a moment during a hand-over they have another name.
+        let place = install::place(pins).ok().flatten();
+        let pins = place.as_ref().map_or(pins, |place| &place.path);
         let mut identity = Identity::new();
         for hook in HOOKS {
             if let Some(link) = link(pins, hook) {

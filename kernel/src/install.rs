@@ -29,6 +29,12 @@ pub(crate) const CONTROL: &str = "control";
 /// The pin of `.bss.bystanders`.
 pub(crate) const BYSTANDERS: &str = "bystanders";
 
+/// Programs that have proved themselves beside others, and are about to take their name.
+pub(crate) const NEXT: &str = "-next";
+
+/// Programs whose name was taken.
+pub(crate) const OLD: &str = "-old";
+
 /// The pin of `.bss.marks`.
 pub(crate) const MARKS: &str = "marks";
 
@@ -38,26 +44,38 @@ impl Kernel {
     /// # Errors
     /// If the kernel refuses anything; then nothing of ours stays.
     pub fn install(pins: &Path) -> Result<Self, Error> {
-        let object = load("aegis", AEGIS, hooks::fit)?;
-        let half_done = Self::half_done(pins);
-        remove_pins(&half_done)?; // of a command that was killed on its way
-        let installed = pin_and_attach(&object, &half_done).and_then(|links| {
-            fault::step(Point::HalfInstalled).map_err(Error::fault)?;
-            fs::renameat(CWD, &half_done, CWD, pins)
-                .map_err(|source| Error::file("move the new pins to", pins, source))?;
-            Ok(links)
-        });
-        if let Err(error) = installed {
-            // What is left is found, and taken away, by the next install or detach.
-            return match remove_pins(&half_done) {
+        let mut kernel = Self::prepare(pins)?;
+        if let Err(source) = fs::renameat(CWD, &kernel.pins, CWD, pins) {
+            let error = Error::file("move the new pins to", pins, source);
+            return match remove_pins(&kernel.pins) {
                 Ok(_was_there) => Err(error),
                 Err(also) => Err(also),
             };
         }
-        let kernel = Self::open(pins)?
-            .ok_or_else(|| Error::file("find the new pins at", pins, Errno::NOENT))?;
-        kernel.control().programs().store(own_programs(), Ordering::SeqCst);
+        kernel.pins = pins.to_owned();
         Ok(kernel)
+    }
+
+    /// The same, below the place where nothing looks for them.
+    ///
+    /// # Errors
+    /// See [`Kernel::install`].
+    pub(crate) fn prepare(pins: &Path) -> Result<Self, Error> {
+        libbpf_rs::set_print(None);
+        let object = load("aegis", AEGIS, hooks::fit)?;
+        let half_done = Self::half_done(pins);
+        remove_pins(&half_done)?; // of a command that was killed on its way
+        let prepared = pin_and_attach(&object, &half_done).and_then(|_pinned| {
+            fault::step(Point::HalfInstalled).map_err(Error::fault)?;
+            let kernel = Self::open_at(&half_done)?;
+            kernel.control().programs().store(own_programs(), Ordering::SeqCst);
+            Ok(kernel)
+        });
+        prepared.or_else(|error| {
+            // What is left is found, and taken away, by the next install or detach.
+            remove_pins(&half_done)?;
+            Err(error)
+        })
     }
 
     /// Whether the attached programs are those of this binary.
@@ -74,23 +92,80 @@ impl Kernel {
     /// If a pin cannot be removed.
     pub fn detach(pins: &Path) -> Result<bool, Error> {
         // Decide nothing, at once, if these are pins that we understand; the links are next.
-        if let Ok(Some(kernel)) = Self::open(pins) {
-            kernel.switch(None, None);
+        for place in Self::places(pins) {
+            if let Ok(kernel) = Self::open_at(&place) {
+                kernel.switch(None, None);
+            }
         }
         fault::step(Point::Undecided).map_err(Error::fault)?;
         let mut any = false;
-        for place in [pins, &Self::half_done(pins)] {
-            any |= remove_pins(place)?;
+        for place in Self::places(pins) {
+            any |= remove_pins(&place)?;
         }
         Ok(any)
     }
 
-    /// Where pins are until all of them are there: what a killed install leaves.
-    pub fn half_done(pins: &Path) -> PathBuf {
-        let mut name = pins.as_os_str().to_owned();
-        name.push("-new"); // a bpffs refuses dots in names
-        PathBuf::from(name)
+    /// Whether anything of ours is pinned, under whichever of its names.
+    pub fn is_pinned(pins: &Path) -> bool {
+        Self::places(pins).iter().any(|place| place.exists())
     }
+
+    /// Where pins are until all of them are there: what a killed install leaves.
+    pub(crate) fn half_done(pins: &Path) -> PathBuf {
+        beside(pins, "-new")
+    }
+
+    /// Whether programs are to take over from those that decide, or did, and it has not ended.
+    pub fn is_handing_over(pins: &Path) -> bool {
+        Self::places(pins).iter().filter(|place| place.exists()).count() > 1
+            || beside(pins, NEXT).exists()
+    }
+
+    /// Every place where a command may have pins of ours; their own first.
+    pub fn places(pins: &Path) -> [PathBuf; 4] {
+        [pins.to_owned(), Self::half_done(pins), beside(pins, NEXT), beside(pins, OLD)]
+    }
+}
+
+/// Where the pins are that decide: in the middle of a hand-over for a moment under another name.
+pub(crate) fn place(pins: &Path) -> Result<Option<Place>, Error> {
+    for path in [pins.to_owned(), beside(pins, NEXT), pins.to_owned()] {
+        match fs::stat(&path) {
+            Ok(stat) => return Ok(Some(Place { path, number: stat.st_ino })),
+            Err(Errno::NOENT) => {}
+            Err(source) => return Err(Error::file("look for pins at", pins, source)),
+        }
+    }
+    Ok(None)
+}
+
+/// A directory of pins, whatever it is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) path: PathBuf,
+    number: u64,
+}
+
+/// Opens something of the pins that decide; all of it is of the same ones, even if others take over
+/// while it is opened.
+pub(crate) fn open_in_place<T>(
+    pins: &Path,
+    open: impl Fn(&Path) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    loop {
+        let Some(found) = place(pins)? else { return Ok(None) };
+        let opened = open(&found.path);
+        if place(pins)?.as_ref() == Some(&found) {
+            return opened.map(Some);
+        }
+    }
+}
+
+/// A place beside the pins. A bpffs refuses dots in names.
+pub(crate) fn beside(pins: &Path, what: &str) -> PathBuf {
+    let mut name = pins.as_os_str().to_owned();
+    name.push(what);
+    PathBuf::from(name)
 }
 
 /// Whether a hook's link is pinned and still attached.
@@ -197,7 +272,7 @@ pub(crate) fn link_pin(pins: &Path, hook: &str) -> PathBuf {
 }
 
 /// Removes a flat directory of pins, links first; the answer is whether it was there.
-fn remove_pins(place: &Path) -> Result<bool, Error> {
+pub(crate) fn remove_pins(place: &Path) -> Result<bool, Error> {
     let directory = match fs::openat(
         CWD,
         place,
@@ -235,7 +310,7 @@ fn remove_pins(place: &Path) -> Result<bool, Error> {
 
 /// Tells the programs of one binary from those of another.
 fn own_programs() -> u64 {
-    aegis_abi::hash_name(0, AEGIS)
+    aegis_abi::hash_name(fault::build(), AEGIS)
 }
 
 /// The compiled programs.

@@ -9,6 +9,7 @@
 //!   rules → reports     Kernel::begin_emergency  one store as well
 //!   ring → Event        Kernel::take_events
 //!   log → its newest    Witness
+//!   programs → others   Handover         beside them, then in their place
 //! ```
 //!
 //! Everything lives on in pins below one directory of a bpffs, so each command opens it anew
@@ -21,6 +22,7 @@ mod emergency;
 mod error;
 mod events;
 mod generation;
+mod handover;
 mod hooks;
 mod identity;
 mod install;
@@ -41,6 +43,7 @@ pub use emergency::{Emergency, Switches, Toggle};
 pub use error::Error;
 pub use events::{Events, Taken};
 pub use generation::Generation;
+pub use handover::Handover;
 pub use identity::Identity;
 pub use resolve::{Resolver, stat};
 pub use slots::Slots;
@@ -59,6 +62,8 @@ pub struct Kernel {
     events: MapHandle,
     /// The outer maps, one for each kind of row.
     by_slot: generation::BySlot,
+    /// What is not filled here, since its number is in use where this takes over.
+    avoided: Vec<Slot>,
 }
 
 impl Kernel {
@@ -69,25 +74,26 @@ impl Kernel {
     pub fn open(pins: &Path) -> Result<Option<Self>, Error> {
         // Errors carry what there is to say; libbpf would write to stderr as well.
         libbpf_rs::set_print(None);
-        match rustix::fs::stat(pins) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(source) => return Err(Error::file("look for pins at", pins, source)),
-        }
+        install::open_in_place(pins, Self::open_at)
+    }
+
+    /// Opens what is pinned at this very place.
+    pub(crate) fn open_at(pins: &Path) -> Result<Self, Error> {
         let map = |name: &str| {
             let path = pins.join(name);
             MapHandle::from_pinned_path(&path).map_err(|source| Error::OpenPin { path, source })
         };
         let switches = Switches(Control::of(&map(install::CONTROL)?)?);
-        Ok(Some(Self {
+        Ok(Self {
             switches,
             bystanders: Bystanders::of(&map(install::BYSTANDERS)?)?,
             marks: control::AllMarks::of(&map(install::MARKS)?)?,
             generations: map("generations")?,
             events: map("events")?,
             by_slot: generation::BySlot::open(&map)?,
+            avoided: Vec::new(),
             pins: pins.to_owned(),
-        }))
+        })
     }
 
     const fn control(&self) -> &Control {

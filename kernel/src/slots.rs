@@ -32,7 +32,7 @@ impl Slots {
         }
     }
 
-    fn word(self) -> SlotsWord {
+    pub(crate) fn word(self) -> SlotsWord {
         SlotsWord {
             active: number(self.active),
             previous: number(self.previous),
@@ -145,6 +145,9 @@ impl Kernel {
                 Some(SlotsWord { active: now.previous, previous: now.active, ..now })
             }
         });
+        if rolled.is_some() {
+            self.silence_beside();
+        }
         rolled.is_some()
     }
 

@@ -12,7 +12,6 @@ use std::{
 };
 
 use aegis_abi::generated::{aegis_control, aegis_log_head};
-use libbpf_rs::MapHandle;
 
 use crate::{Error, control::Control, install};
 
@@ -38,15 +37,11 @@ impl Witness {
     /// If it is of another version, or cannot be opened.
     pub fn open(pins: &Path) -> Result<Option<Self>, Error> {
         libbpf_rs::set_print(None);
-        let path = pins.join(install::CONTROL);
-        match rustix::fs::stat(&path) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(source) => return Err(Error::file("look for the pin", &path, source)),
-        }
-        let map =
-            MapHandle::from_pinned_path(&path).map_err(|source| Error::OpenPin { path, source })?;
-        Control::of(&map).map(|control| Some(Self(control)))
+        let open = |place: &Path| match place.join(install::CONTROL).exists() {
+            true => Control::open_at(place).map(|control| Some(Self(control))),
+            false => Ok(None),
+        };
+        Ok(install::open_in_place(pins, open)?.flatten())
     }
 
     /// Both heads, in no order.

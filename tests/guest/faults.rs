@@ -88,6 +88,18 @@ const FRESH: &[&str] = &["half-installed", "installed"];
 /// Of taking everything out.
 const DETACH: &[&str] = &["detach-begun", "undecided", "links-gone", "pins-gone", "cgroups-gone"];
 
+/// Of programs that take over from those of another build; see `handover.rs`.
+const HANDOVER: &[&str] = &[
+    "beside",
+    "beside-proved",
+    "sealed",
+    "decided",
+    "name-free",
+    "name-taken",
+    "others-silent",
+    "others-gone",
+];
+
 /// Of installing a trust root.
 const TRUST: &[&str] = &["root-kept", "root-floors-kept", "root-installed"];
 
@@ -123,7 +135,7 @@ fn every_point_is_one_of_these() {
     let output = Command::new(WITH_FAULTS).env("AEGIS_FAULT", "list").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let known: BTreeSet<&str> = text.lines().collect();
-    let ours = [BEFORE, AFTER, FRESH, DETACH, TRUST].concat().into_iter().collect();
+    let ours = [BEFORE, AFTER, FRESH, DETACH, HANDOVER, TRUST].concat().into_iter().collect();
     assert_eq!(known, ours);
     for wrong in ["no-such-point:kill", "locked:explode", "locked"] {
         let answer = Answer::of(command_with_fault(wrong, &["list"]).output().unwrap());

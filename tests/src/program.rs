@@ -52,7 +52,12 @@ impl Stopped {
     /// The same at another visit.
     #[track_caller]
     pub fn at_visit<S: AsRef<OsStr>>(point: &str, visit: u32, arguments: &[S]) -> Self {
-        let mut command = command_with_fault(&format!("{point}:wait:{visit}"), arguments);
+        Self::of(command_with_fault(&format!("{point}:wait:{visit}"), arguments), point)
+    }
+
+    /// The same of a command that is made to stop there.
+    #[track_caller]
+    pub fn of(mut command: Command, point: &str) -> Self {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child = child.expect("the program under test starts");
         let waited = waitpid(Some(Pid::from_child(&child)), WaitOptions::UNTRACED);

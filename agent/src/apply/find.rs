@@ -49,10 +49,12 @@ impl Attempt<'_> {
         }
     }
 
-    /// Fills a slot with what stands there, and makes sure that it stood there when it was filled.
+    /// Fills a slot with what stands there, and makes sure that it stood there when it was filled. What
+    /// files took along comes from `leaving`.
     pub(super) fn fill(
         &self,
         kernel: &Kernel,
+        leaving: Option<&Leaving<'_>>,
         ruleset: &Ruleset,
         exempt: u64,
         steps: &mut Steps,
@@ -63,10 +65,9 @@ impl Attempt<'_> {
         let mut found = self.find(&mut host, ruleset)?;
         fault::step(Point::Resolved)?;
         let mut looks = 1;
-        let leaving = self.leaving(kernel)?;
         loop {
             steps.next("lower");
-            let taken_along = leaving.as_ref().map(|leaving| leaving.rules(ruleset)).transpose()?;
+            let taken_along = leaving.map(|leaving| leaving.rules(ruleset)).transpose()?;
             let Lowered { rows, meaning } =
                 lower_with_seed(ruleset, &found.places, &taken_along.unwrap_or_default())?;
             steps.next("fill");
@@ -80,8 +81,8 @@ impl Attempt<'_> {
             let every = rows.unknown_label;
             drop(rows);
             // From now on the hooks note what leaves in this slot as well.
-            if let Some(leaving) = &leaving {
-                leaving.carry(slot, &meaning, every, ruleset)?;
+            if let Some(leaving) = leaving {
+                leaving.carry(kernel, slot, &meaning, every, ruleset)?;
             }
             undo.note(&self.context.meaning(slot.number()));
             late::keep(self.context, slot, &generation, &meaning)?;
@@ -107,8 +108,13 @@ impl Attempt<'_> {
     }
 
     /// What the active generation has noted of files that left their places.
-    fn leaving<'k>(&self, kernel: &'k Kernel) -> anyhow::Result<Option<Leaving<'k>>> {
-        let Some((slot, generation)) = active(Some(kernel))? else { return Ok(None) };
+    pub(super) fn leaving<'k>(
+        &self,
+        kernel: Option<&'k Kernel>,
+    ) -> anyhow::Result<Option<Leaving<'k>>> {
+        let Some((kernel, (slot, generation))) = kernel.zip(active(kernel)?) else {
+            return Ok(None);
+        };
         let before = self.state.load(&generation.set_digest)?;
         let before = compile_set(&before, &self.files.built_in())?;
         Ok(Some(Leaving::new(self.context, kernel, slot, &generation, before)))

@@ -31,7 +31,7 @@ impl Attempt<'_> {
             }
             Wish::Remove(name) | Wish::Back(name, _) => vec![name.clone()],
             Wish::Whole(_) => changes.iter().map(|policy| policy.name.clone()).collect(),
-            Wish::Anew(_) => Vec::new(),
+            Wish::Anew(_) | Wish::Same => Vec::new(),
         };
         let weakening = changes.iter().any(PolicyDifference::denies_less)
             || matches!(self.request.wish, Wish::Remove(_));

@@ -10,7 +10,7 @@ impl Attempt<'_> {
     pub(super) fn wanted(&self, now: &StoredSet, gate: &Gate) -> anyhow::Result<StoredSet> {
         let mut wanted = now.clone();
         match &self.request.wish {
-            Wish::Anew(_) => {}
+            Wish::Anew(_) | Wish::Same => {}
             Wish::Remove(name) => {
                 if now.set.policy(name).is_none() {
                     return Err(no_such_policy(name, now).into());

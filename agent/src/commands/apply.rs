@@ -35,6 +35,7 @@ pub(super) fn run(context: &Context, args: &cli::Apply) -> anyhow::Result<Answer
             link_scan: !args.no_link_scan,
             allow_lockout: args.allow_lockout,
             confirm_within: args.confirm_within,
+            takes_over: true,
             ..Request::new("apply", Wish::Put(candidates, args.mode), args.reason.as_deref())
         },
     );

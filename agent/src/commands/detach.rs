@@ -78,7 +78,7 @@ pub(crate) fn detach(
         Ok(was_there) => (was_there, None),
         Err(error) => (false, Some(format!("an emergency would go on: {error:#}"))),
     };
-    let pinned = context.pins.exists() || Kernel::half_done(&context.pins).exists();
+    let pinned = Kernel::is_pinned(&context.pins);
     if !pinned && !context.run.exists() && own.as_ref().is_none_or(|own| !own.exists()) {
         let (any, warning) = forget();
         return Ok(Detached { any, warning });
@@ -131,7 +131,7 @@ impl Pinned {
         let kernel = Kernel::open(&context.pins);
         Self {
             decides: kernel.ok().map(|kernel| kernel.is_some_and(|it| it.active().is_some())),
-            pins: count(&context.pins) + count(&Kernel::half_done(&context.pins)),
+            pins: Kernel::places(&context.pins).iter().map(|place| count(place)).sum(),
         }
     }
 

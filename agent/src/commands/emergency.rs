@@ -55,7 +55,10 @@ fn disable(context: &Context, args: &cli::Disable, sound: bool) -> anyhow::Resul
     let before = Switch::of(&switches).holds;
     let until = time::now().saturating_add(args.limit.as_secs());
     let toggle = Toggle { until: Some(until), guards_too: args.guards_too, ..toggle(&args.reason) };
-    switches.begin_emergency(&toggle, boot_nanoseconds(args.limit));
+    let begin = |switches: &Switches| {
+        switches.begin_emergency(&toggle, boot_nanoseconds(args.limit));
+    };
+    let (switches, ()) = throw(context, switches, begin)?;
     let after = Switch::of(&switches);
     warnings.extend(write_down(context, COMMANDS[0]));
     let mut lines = vec![match &after.holds {
@@ -69,7 +72,9 @@ fn disable(context: &Context, args: &cli::Disable, sound: bool) -> anyhow::Resul
 
 fn enable(context: &Context, reason: &str) -> anyhow::Result<Answer> {
     let switches = switches(context)?;
-    let before = switches.end_emergency(&toggle(reason)).map(|found| Holds::of(&found));
+    let end = |switches: &Switches| switches.end_emergency(&toggle(reason));
+    let (switches, before) = throw(context, switches, end)?;
+    let before = before.map(|found| Holds::of(&found));
     let after = Switch::of(&switches);
     let warnings = write_down(context, COMMANDS[1]);
     let lines = match &before {
@@ -133,6 +138,25 @@ fn switches(context: &Context) -> anyhow::Result<Switches> {
         );
         Refusal::new(meaning.code, message).hint(hint).into()
     })
+}
+
+/// Throws the switch, and that of programs as well which are to take over from these, or just did.
+fn throw<T>(
+    context: &Context,
+    mut switches: Switches,
+    act: impl Fn(&Switches) -> T,
+) -> anyhow::Result<(Switches, T)> {
+    loop {
+        let done = act(&switches);
+        for other in switches.beside(&context.pins) {
+            act(&other);
+        }
+        // Pins that cannot be opened again are no reason to say that it did not happen.
+        if switches.are_at(&context.pins).unwrap_or(true) {
+            return Ok((switches, done));
+        }
+        switches = self::switches(context)?;
+    }
 }
 
 /// Of this process, now; one that ends an emergency.

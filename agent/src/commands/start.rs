@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `start`: what was last confirmed is put in force, before the workloads of the host begin.
 
-use aegis_kernel::Kernel;
+use aegis_kernel::{Generation, Kernel};
 use aegis_trust::Digest;
 use serde_json::json;
 
 use super::apply::answer_or_fall_back;
 use crate::{
     apply::{Request, Wish, active, apply},
-    confirmation,
+    bindings,
+    confirmation::{self, Open},
     context::Context,
     failure::Refusal,
     output::Answer,
@@ -29,6 +30,10 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Answer> {
     if let Some(kernel) = Kernel::open(&context.pins)? {
         let warning = confirmation::settle_unless_busy(context, &kernel)?;
         if let Some((_, generation)) = active(Some(&kernel))? {
+            let others = !kernel.has_own_programs() || Kernel::is_handing_over(&context.pins);
+            if others && Open::of(&kernel).is_none() {
+                return take_over(context, &generation);
+            }
             let mut text = format!("nothing to do: generation {generation} is in force");
             text.extend(warning.iter().map(|warning| format!("\n  warning   {warning}")));
             let json = json!({
@@ -59,11 +64,27 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Answer> {
     let asked = set.set.iter().map(|(policy, _)| (policy.name.clone(), policy.version)).collect();
     let request = Request {
         confirms: false,
+        takes_over: true,
         ..Request::new("start", Wish::Whole(Box::new(set)), Some(&reason))
     };
     let applied = apply(context, &request).map(|mut report| {
         report.warnings.extend(starts.only_report().then(|| starts.told()));
         report.answer()
     });
+    answer_or_fall_back(context, "start", asked, false, applied)
+}
+
+/// The set that is in force stays, and programs of this binary take over from those of another.
+fn take_over(context: &Context, generation: &Generation) -> anyhow::Result<Answer> {
+    let set = State::new(context.state.clone()).load(&generation.set_digest)?;
+    let asked = set.set.iter().map(|(policy, _)| (policy.name.clone(), policy.version)).collect();
+    let reason = "programs of another build were in force";
+    let request = Request {
+        confirms: false,
+        takes_over: true,
+        link_scan: bindings::last_link_scan(context),
+        ..Request::new("start", Wish::Same, Some(reason))
+    };
+    let applied = apply(context, &request).map(|report| report.answer());
     answer_or_fall_back(context, "start", asked, false, applied)
 }
