@@ -49,7 +49,7 @@ enum aegis_limit {
 	AEGIS_EVENT_EXE = 256,
 	/* Bytes of the ring of events. */
 	AEGIS_EVENT_RING = 2097152,
-	/* Toggles of the emergency switch that are remembered, and bytes of a reason. */
+	/* Toggles of the emergency switch that are remembered, and bytes of a reason or a path. */
 	AEGIS_TOGGLES = 8,
 	AEGIS_REASON_MAX = 256,
 };
@@ -251,14 +251,23 @@ struct aegis_log_head {
 	aegis_u8 hash[32];  /* SHA-256 of the line */
 };
 
+/*
+ * Who put in force what decides: the programs never read it. It is for the one who finds pins whose
+ * policies are not in his own state directory.
+ */
+struct aegis_owner {
+	aegis_u8 instance[32];		  /* of its provenance log, in hex; NUL: nobody yet */
+	aegis_u8 state[AEGIS_REASON_MAX]; /* its state directory; cut off, NUL at the end */
+};
+
 /* The switches. One mapping is shared by the programs and every command. */
 struct aegis_control {
-	aegis_u32 abi_version; /* AEGIS_ABI_VERSION */
-	aegis_u32 size;	       /* sizeof(struct aegis_control) */
-	aegis_u64 slots;       /* enum aegis_slots_word */
-	aegis_u64 emergency;   /* enum aegis_emergency_word */
-	aegis_u32 trial_slot;  /* decides for the scratch cgroup alone, before a flip; or 0 */
-	aegis_u32 trust_root;  /* 1: one was installed; programs never read this */
+	aegis_u32 abi_version;	  /* AEGIS_ABI_VERSION */
+	aegis_u32 size;		  /* sizeof(struct aegis_control) */
+	aegis_u64 slots;	  /* enum aegis_slots_word */
+	aegis_u64 emergency;	  /* enum aegis_emergency_word */
+	aegis_u32 trial_slot;	  /* decides for the scratch cgroup alone, before a flip; or 0 */
+	aegis_u32 trust_root;	  /* 1: one was installed; programs never read this */
 	aegis_u64 scratch_cgroup; /* id: where proofs are made, for which there is no emergency */
 	aegis_u64 last_number;	  /* the number of the newest generation ever filled */
 	aegis_u64 event_sequence; /* of the last event taken out of the ring */
@@ -267,6 +276,7 @@ struct aegis_control {
 	struct aegis_toggle toggle[AEGIS_TOGGLES];
 	struct aegis_log_head log_heads[2]; /* the newest line, and the one before */
 	aegis_u64 log_unlogged; /* what acted and could not be logged, and is not in the log yet */
+	struct aegis_owner owner;
 };
 
 /*
@@ -368,7 +378,8 @@ _Static_assert(sizeof(struct aegis_count) == 32, "no holes");
 _Static_assert(sizeof(struct aegis_generation) == 104, "no holes");
 _Static_assert(sizeof(struct aegis_toggle) == 296, "no holes");
 _Static_assert(sizeof(struct aegis_log_head) == 48, "no holes");
-_Static_assert(sizeof(struct aegis_control) == 176 + AEGIS_TOGGLES * 296, "no holes");
+_Static_assert(sizeof(struct aegis_owner) == 288, "no holes");
+_Static_assert(sizeof(struct aegis_control) == 464 + AEGIS_TOGGLES * 296, "no holes");
 _Static_assert(sizeof(struct aegis_resolved) == 40, "no holes");
 _Static_assert(sizeof(struct aegis_event) == 1896, "no holes");
 #endif

@@ -481,6 +481,31 @@ const _: () = {
     zerocopy :: Immutable,
     zerocopy :: KnownLayout,
 )]
+pub struct aegis_owner {
+    pub instance: [aegis_u8; 32usize],
+    pub state: [aegis_u8; 256usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of aegis_owner"][::std::mem::size_of::<aegis_owner>() - 288usize];
+    ["Alignment of aegis_owner"][::std::mem::align_of::<aegis_owner>() - 1usize];
+    ["Offset of field: aegis_owner::instance"]
+        [::std::mem::offset_of!(aegis_owner, instance) - 0usize];
+    ["Offset of field: aegis_owner::state"][::std::mem::offset_of!(aegis_owner, state) - 32usize];
+};
+#[repr(C)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    zerocopy :: FromBytes,
+    zerocopy :: IntoBytes,
+    zerocopy :: Immutable,
+    zerocopy :: KnownLayout,
+)]
 pub struct aegis_control {
     pub abi_version: aegis_u32,
     pub size: aegis_u32,
@@ -496,10 +521,11 @@ pub struct aegis_control {
     pub toggle: [aegis_toggle; 8usize],
     pub log_heads: [aegis_log_head; 2usize],
     pub log_unlogged: aegis_u64,
+    pub owner: aegis_owner,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of aegis_control"][::std::mem::size_of::<aegis_control>() - 2544usize];
+    ["Size of aegis_control"][::std::mem::size_of::<aegis_control>() - 2832usize];
     ["Alignment of aegis_control"][::std::mem::align_of::<aegis_control>() - 8usize];
     ["Offset of field: aegis_control::abi_version"]
         [::std::mem::offset_of!(aegis_control, abi_version) - 0usize];
@@ -528,6 +554,8 @@ const _: () = {
         [::std::mem::offset_of!(aegis_control, log_heads) - 2440usize];
     ["Offset of field: aegis_control::log_unlogged"]
         [::std::mem::offset_of!(aegis_control, log_unlogged) - 2536usize];
+    ["Offset of field: aegis_control::owner"]
+        [::std::mem::offset_of!(aegis_control, owner) - 2544usize];
 };
 #[repr(C)]
 #[derive(

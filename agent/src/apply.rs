@@ -39,7 +39,7 @@ use crate::{
     gate::Fallback,
     history::History,
     host::ThisHost,
-    installed,
+    installed, instances,
     lock::Lock,
     lockout,
     posture::{Reason, enforces},
@@ -235,6 +235,9 @@ impl Attempt<'_> {
             self.repaired = crate::handover::after_a_kill(self.context)?;
         }
         let kernel = Kernel::open(&self.context.pins).context("failed to open what is pinned")?;
+        if let Some(kernel) = &kernel {
+            instances::refuse_another(self.context, kernel)?;
+        }
         if !self.request.dry_run {
             self.repaired.extend(repair::after_a_kill(self.context, kernel.as_ref()));
         }
@@ -245,7 +248,10 @@ impl Attempt<'_> {
         }
         let mut active = active(kernel.as_ref())?;
         let now = match &active {
-            Some((_, generation)) => self.state.load(&generation.set_digest)?,
+            Some((_, generation)) => self
+                .state
+                .load(&generation.set_digest)
+                .map_err(|error| instances::with_owner(kernel.as_ref(), error))?,
             None => StoredSet::default(),
         };
         let digest = active.as_ref().map(|(_, generation)| generation.set_digest);
@@ -400,6 +406,9 @@ impl Attempt<'_> {
         }
         fault::step(Point::FloorsNoted)?;
         undo.keep = Some(self.begin(kernel, &wanted, &generation)?);
+        if let Some(begun) = self.begun.borrow().as_ref() {
+            kernel.belong_to(&begun.owner());
+        }
         fault::step(Point::LogBegun)?;
 
         steps.next("flip");

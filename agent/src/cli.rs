@@ -253,6 +253,9 @@ pub(crate) struct Detach {
     /// Remove the state directory as well
     #[arg(long)]
     pub(crate) purge: bool,
+    /// Take it out even if another instance has put it in force
+    #[arg(long)]
+    pub(crate) foreign: bool,
 }
 
 /// Flags of `health`.

@@ -37,7 +37,7 @@ use crate::{
     event_log::EventLog,
     failure::{Refusal, tell},
     gate::{self, Decision, Fallback},
-    installed,
+    installed, instances,
     journal::Priority,
     lock::Lock,
     marks,
@@ -78,6 +78,7 @@ pub(crate) fn run(context: &Context, args: &cli::Run, output: Output) -> anyhow:
     agent.service.ends();
     drop(lock);
     if args.detach_on_exit {
+        instances::refuse_another_if_any(context)?;
         let detached = detach(context, "run", Some("--detach-on-exit"))?;
         if let Some(warning) = detached.warning {
             agent.service.say(Priority::Warning, &warning)?;

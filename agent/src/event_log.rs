@@ -22,7 +22,7 @@ use aegis_policy::{BuiltIn, Ruleset};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use crate::{context::Context, decoder::Decoder, files, lock::Lock, state::StoredSet};
+use crate::{context::Context, decoder::Decoder, files, instances, lock::Lock, state::StoredSet};
 
 /// The right to take events, and the log that they go to.
 #[derive(Debug)]
@@ -44,8 +44,11 @@ pub(crate) struct Seen {
 }
 
 impl<'kernel> EventLog<'kernel> {
-    /// Becomes the consumer, unless somebody is.
+    /// Becomes the consumer, unless somebody is: another process, or the instance whose rules these are.
     pub(crate) fn open(context: &Context, kernel: &'kernel Kernel) -> anyhow::Result<Option<Self>> {
+        if instances::another(context, kernel).is_some() {
+            return Ok(None);
+        }
         files::make_directory(&context.run)?;
         let Some(lock) = Lock::try_take(&context.run.join("events.lock"), "events")? else {
             return Ok(None);

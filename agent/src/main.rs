@@ -39,6 +39,7 @@ mod handover;
 mod history;
 mod host;
 mod installed;
+mod instances;
 mod journal;
 mod late;
 mod listener;

@@ -63,6 +63,7 @@ pub(crate) enum Reason {
     PinsUnreadable,
     HookMissing,
     PinsChanged,
+    OtherInstance,
     SetMissing,
     ProofFailed,
     DeniedByOther,
@@ -208,6 +209,14 @@ impl Reason {
                 "a link, a program or a map is not the one that was put there",
                 "find who did it; then `aegisbpf detach --reason …`, and apply again",
             ),
+            Self::OtherInstance => line(
+                "OTHER_INSTANCE",
+                Degraded,
+                true,
+                1,
+                "another instance of AegisBPF has put in force what is pinned here",
+                "ask that instance, by its configuration or --root; keep two apart with `directories.bpffs`",
+            ),
             Self::SetMissing => line(
                 "SET_MISSING",
                 Degraded,
@@ -264,7 +273,7 @@ impl Reason {
 
     /// All of them, for the tests and the documents.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Proven,
         Self::AllAudit,
         Self::NotAttached,
@@ -278,6 +287,7 @@ impl Reason {
         Self::PinsUnreadable,
         Self::HookMissing,
         Self::PinsChanged,
+        Self::OtherInstance,
         Self::SetMissing,
         Self::ProofFailed,
         Self::DeniedByOther,
@@ -317,6 +327,8 @@ pub(crate) enum Attached {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Active {
     Nothing,
+    /// A set that another instance has put in force.
+    OfAnother,
     /// A set whose texts are not there.
     Unknown,
     Set {
@@ -378,6 +390,7 @@ pub(crate) const fn posture(seen: &Seen) -> Reason {
         Active::Set { proof: Standing::DeniedByOther, .. } => Reason::DeniedByOther,
         // Whatever else follows would say that something is denied.
         _ if emergency => Reason::EmergencyDisabled,
+        Active::OfAnother => Reason::OtherInstance,
         Active::Unknown => Reason::SetMissing,
         Active::Set { proof: Standing::Missing, .. } => Reason::ProofMissing,
         Active::Set { moved: true, .. } => Reason::ObjectsMoved,
@@ -480,6 +493,8 @@ mod tests {
                 },
                 Reason::HookMissing,
             ),
+            (programs(Active::OfAnother), Reason::OtherInstance),
+            (spared(programs(Active::OfAnother)), Reason::EmergencyDisabled),
             (programs(Active::Unknown), Reason::SetMissing),
             (proof(Standing::Failed), Reason::ProofFailed),
             (proof(Standing::DeniedByOther), Reason::DeniedByOther),

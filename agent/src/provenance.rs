@@ -26,7 +26,7 @@ use std::{
 };
 
 use aegis_fault::{self as fault, Point};
-use aegis_kernel::{Generation, Kernel, LogHead, Witness};
+use aegis_kernel::{Generation, Kernel, LogHead, Owner, Witness};
 use aegis_trust::{
     Digest,
     provenance::{
@@ -55,6 +55,8 @@ pub(crate) use store::{RESERVE, Snapshot};
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     directory: PathBuf,
+    /// The state directory that it is in.
+    state: PathBuf,
     trust: TrustStore,
     pins: PathBuf,
     journal: PathBuf,
@@ -69,6 +71,13 @@ pub(crate) struct Begun {
     log: Log,
     entry: Entry,
     sequence: u64,
+    instance: String,
+}
+
+/// An entry that is on disk.
+struct Written {
+    head: Head,
+    instance: String,
 }
 
 /// The log and the kernel at one moment.
@@ -96,6 +105,7 @@ impl Log {
     pub(crate) fn new(context: &Context) -> Self {
         Self {
             directory: context.state.join("provenance"),
+            state: context.state.clone(),
             trust: TrustStore::new(context),
             pins: context.pins.clone(),
             journal: PathBuf::from(journal::SOCKET),
@@ -115,9 +125,9 @@ impl Log {
     /// If the entry is not on disk for certain; refusals are `LOG_BUSY`, `LOG_BROKEN`, `UNSAFE_FILE`.
     pub(crate) fn begin(&self, mut entry: Entry) -> anyhow::Result<Begun> {
         entry.phase = Phase::Begin;
-        let head = self.append(&entry, Urgency::Before)?;
+        let Written { head, instance } = self.append(&entry, Urgency::Before)?;
         self.on_record.store(true, Ordering::Relaxed);
-        Ok(Begun { log: self.clone(), entry, sequence: head.sequence })
+        Ok(Begun { log: self.clone(), entry, sequence: head.sequence, instance })
     }
 
     /// Puts on record what has happened, and was not begun by this command. The answer is what to warn of.
@@ -208,9 +218,21 @@ impl Log {
         Ok(act())
     }
 
+    /// Whether this log is that of who put in force what decides: by the name of the state directory, or by
+    /// the instance if that was moved.
+    pub(crate) fn is_of(&self, owner: &Owner) -> bool {
+        owner.has_state(&self.state) || store::is_of(&self.directory, owner.instance())
+    }
+
+    /// What the kernel knows of this log; `None` if nothing is pinned, or by another instance.
+    fn own_witness(&self) -> Result<Option<Witness>, aegis_kernel::Error> {
+        let is_own = |witness: &Witness| witness.owner().is_none_or(|owner| self.is_of(&owner));
+        Ok(Witness::open(&self.pins)?.filter(is_own))
+    }
+
     fn ask_kernel(&self) -> anyhow::Result<KernelWitness> {
         let boot = time::boot();
-        let Some(witness) = Witness::open(&self.pins)? else {
+        let Some(witness) = self.own_witness()? else {
             return Ok(KernelWitness::Nothing { boot });
         };
         let kernel = Kernel::open(&self.pins)?;
@@ -241,7 +263,7 @@ impl Log {
 
     /// Counts something that acted and could not be logged.
     pub(crate) fn count_unlogged(&self) {
-        if let Ok(Some(witness)) = Witness::open(&self.pins) {
+        if let Ok(Some(witness)) = self.own_witness() {
             witness.count_unlogged();
         }
     }
@@ -253,7 +275,7 @@ impl Log {
         Some(format!("`{}` is not in the provenance log: {error:#}", entry.command))
     }
 
-    fn append(&self, entry: &Entry, urgency: Urgency) -> anyhow::Result<Head> {
+    fn append(&self, entry: &Entry, urgency: Urgency) -> anyhow::Result<Written> {
         self.append_from(Origin::now(), entry, urgency)
     }
 
@@ -262,7 +284,7 @@ impl Log {
         mut origin: Origin,
         entry: &Entry,
         urgency: Urgency,
-    ) -> anyhow::Result<Head> {
+    ) -> anyhow::Result<Written> {
         let failed = "failed to write to the provenance log";
         let wait = if urgency == Urgency::Before { Wait::LONG } else { Wait::SHORT };
         let mut store = Store::open(&self.directory, wait, self.segment_max).context(failed)?;
@@ -270,7 +292,8 @@ impl Log {
         // As late as it can be, so that entries are in the order of their times.
         origin.set_time();
         let mut writer = self.writer(&mut store, origin, &tail, urgency).context(failed)?;
-        writer.write(tail, entry).context(failed)
+        let head = writer.write(tail, entry).context(failed)?;
+        Ok(Written { head, instance: writer.instance.unwrap_or_default() })
     }
 
     fn writer<'a>(
@@ -280,8 +303,9 @@ impl Log {
         tail: &Tail,
         urgency: Urgency,
     ) -> anyhow::Result<Writer<'a>> {
-        // A witness that cannot be reached keeps nobody from writing; the entry says so.
-        let witness = Witness::open(&self.pins).ok().flatten();
+        // A witness that cannot be reached keeps nobody from writing; the entry says so. What another
+        // instance has pinned knows of that one's log.
+        let witness = self.own_witness().ok().flatten();
         let (head, instance) = (tail.head(), tail.instance());
         let trust_root = self.trust.has_files()
             || witness.as_ref().is_some_and(Witness::remembers_root)
@@ -316,6 +340,11 @@ impl Look {
 }
 
 impl Begun {
+    /// Whose log it is in.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner::new(&self.instance, &self.log.state)
+    }
+
     /// The entry so far, to be completed with what only the end knows.
     pub(crate) fn entry(&mut self) -> &mut Entry {
         &mut self.entry

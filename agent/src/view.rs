@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use aegis_abi::{Count, CountKey};
-use aegis_kernel::{Generation, Kernel, Slot, Switches, probe::Facts};
+use aegis_kernel::{Generation, Kernel, Owner, Slot, Switches, probe::Facts};
 use aegis_policy::Ruleset;
 use anyhow::Context as _;
 
@@ -23,7 +23,9 @@ use crate::{
     failure::Refusal,
     gate::Fallback,
     host::NoAnswer,
-    installed, marks,
+    installed,
+    instances::{self, Other},
+    marks,
     perf::Perf,
     posture::{Active, Attached, Reason, Seen, Standing, enforces, posture},
     proof::{self, Bench, Proof, ProofFiles},
@@ -48,6 +50,10 @@ pub(crate) struct View {
     pub(crate) proof: Option<Proof>,
     /// On whose word it is; `None` if the texts are gone.
     pub(crate) trust: Option<Summary>,
+    /// Who put in force what is pinned, if that is another instance.
+    pub(crate) another: Option<Owner>,
+    /// What other instances have pinned on the same bpffs.
+    pub(crate) others: Vec<Other>,
     /// What of the pins is not what was put there.
     pub(crate) changed: Vec<String>,
     /// That somebody went on without enforcing.
@@ -173,9 +179,13 @@ fn look(context: &Context, found: Capabilities, compiled: bool) -> anyhow::Resul
         }
         None => None,
     };
+    let another = kernel.as_ref().and_then(|kernel| instances::another(context, kernel));
+    let others = if facts.root { instances::others(context) } else { Vec::new() };
     let mut view = View {
         facts,
         blockers,
+        another,
+        others,
         kernel,
         unreadable,
         hooks,
@@ -223,6 +233,9 @@ pub(crate) fn in_force(context: &Context) -> anyhow::Result<View> {
         let meaning = Reason::NotRoot.meaning();
         return Err(Refusal::new(meaning.code, meaning.reason).hint(meaning.fix).into());
     }
+    if let Some(kernel) = &view.kernel {
+        instances::refuse_another(context, kernel)?;
+    }
     Ok(view)
 }
 
@@ -256,10 +269,13 @@ impl View {
         let uncovered =
             coverage.flat_map(|found| found.unbound.iter().cloned()).chain(self.moved());
         let blockers = self.blockers.iter().map(|blocker| blocker.found.clone());
+        let whose = matches!(self.reason, Reason::OtherInstance | Reason::SetMissing);
+        let owner = self.kernel.iter().filter(|_| whose).filter_map(Kernel::owner);
+        let owner = owner.map(|owner| format!("it is of {}", instances::told(&owner)));
         let fault = self.proof.as_ref().and_then(Proof::fault);
         let found =
             self.unreadable.iter().cloned().chain(hooks).chain(self.changed.iter().cloned());
-        found.chain(fault).chain(uncovered).chain(blockers).next()
+        found.chain(owner).chain(fault).chain(uncovered).chain(blockers).next()
     }
 
     /// What objects have moved since they were bound: as the last proof saw, or as the hooks have
@@ -311,6 +327,7 @@ impl View {
                     .to_owned(),
             );
         }
+        warnings.extend(self.others.iter().map(Other::told));
         warnings.extend(self.starts.only_report().then(|| self.starts.told()));
         if let Some(fallback) = self.fallback.as_ref().filter(|_| self.kernel.is_some()) {
             warnings.push(format!(
@@ -356,6 +373,7 @@ impl View {
         let coverage = self.proof.as_ref().map(|proof| &proof.coverage);
         let active = match &self.active {
             None => Active::Nothing,
+            Some(_) if self.another.is_some() => Active::OfAnother,
             Some(InForce { policies: None, .. }) => Active::Unknown,
             Some(InForce { policies: Some(policies), .. }) => Active::Set {
                 policies: policies.all,

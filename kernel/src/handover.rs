@@ -31,6 +31,7 @@ use crate::{
     Error, Kernel, Slot, Slots,
     control::Control,
     install::{NEXT, OLD, beside, remove_pins},
+    owner,
 };
 
 /// Programs that take over, and those that they take over from.
@@ -259,7 +260,8 @@ fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     fs::renameat(CWD, from, CWD, to).map_err(|source| Error::file("move the pins to", to, source))
 }
 
-/// The newest lines of the provenance log, what could not be logged, and that there was a trust root.
+/// The newest lines of the provenance log and whose that is, what could not be logged, and that there was a
+/// trust root.
 fn carry_log(from: &Control, to: &Control) {
     let words = size_of::<aegis_log_head>() / 8 * 2;
     let heads = offset_of!(aegis_control, log_heads);
@@ -268,6 +270,7 @@ fn carry_log(from: &Control, to: &Control) {
     }
     let unlogged = offset_of!(aegis_control, log_unlogged);
     to.long(unlogged).store(from.long(unlogged).load(Ordering::SeqCst), Ordering::SeqCst);
+    owner::carry(from, to);
     to.trust_root().store(from.trust_root().load(Ordering::SeqCst), Ordering::SeqCst);
 }
 

@@ -44,6 +44,10 @@ impl Witness {
         Ok(install::open_in_place(pins, open)?.flatten())
     }
 
+    pub(crate) const fn control(&self) -> &Control {
+        &self.0
+    }
+
     /// Both heads, in no order.
     pub fn heads(&self) -> [LogHead; 2] {
         [0, 1].map(|place| self.head(place))

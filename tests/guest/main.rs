@@ -26,6 +26,7 @@ mod faults;
 mod filesystem;
 mod handover;
 mod hooks;
+mod instances;
 mod layers;
 mod life;
 mod links;

@@ -13,6 +13,7 @@ use crate::{
     confirmation::{self, Open},
     context::Context,
     failure::Refusal,
+    instances,
     lock::Lock,
     output::Answer,
     posture::Reason,
@@ -33,6 +34,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Answer> {
     let Some(kernel) = Kernel::open(&context.pins)? else {
         return Err(nothing_to_confirm().into());
     };
+    instances::refuse_another(context, &kernel)?;
     let _lock = Lock::take(&context.lock(), "confirm")?;
     let warning = confirmation::settle(context, &kernel)?;
     let (Some(open), Some((_, generation))) = (Open::of(&kernel), active(Some(&kernel))?) else {

@@ -20,6 +20,7 @@ use crate::{
     context::Context,
     emergency,
     failure::{Changed, Refusal},
+    instances,
     lock::Lock,
     output::Answer,
     posture::Reason,
@@ -33,6 +34,9 @@ pub(super) fn run(context: &Context, args: &cli::Detach) -> anyhow::Result<Answe
         return Err(Refusal::new(meaning.code, "only root can take programs out of the kernel")
             .hint(meaning.fix)
             .into());
+    }
+    if !args.foreign {
+        instances::refuse_another_if_any(context)?;
     }
     let Detached { any, warning } = detach(context, "detach", Some(&args.reason))?;
     let purged = args.purge
@@ -100,7 +104,8 @@ pub(crate) fn detach(
     };
     let rest = || -> anyhow::Result<()> {
         let _turn = turn?;
-        if let Some(own) = own {
+        // Instances share these cgroups; the last one takes them along.
+        if let Some(own) = own.filter(|_| instances::others(context).is_empty()) {
             any |= own.remove()?;
         }
         fault::step(Point::CgroupsGone)?;

@@ -11,6 +11,7 @@ use crate::{
     context::Context,
     event_log::{self, Reader, is_of_proof},
     failure::Refusal,
+    instances,
     output::{Answer, Output},
     posture::Reason,
 };
@@ -47,7 +48,10 @@ pub(super) fn run(context: &Context, args: &cli::Events, output: Output) -> anyh
 /// Takes what is in the ring, unless an agent does.
 fn drain(context: &Context) -> anyhow::Result<()> {
     match Kernel::open(&context.pins)? {
-        Some(kernel) => event_log::drain_if_free(context, &kernel),
+        Some(kernel) => {
+            instances::refuse_another(context, &kernel)?;
+            event_log::drain_if_free(context, &kernel)
+        }
         None => Ok(()),
     }
 }

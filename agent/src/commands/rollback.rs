@@ -19,6 +19,7 @@ use crate::{
     context::Context,
     failure::Refusal,
     history::History,
+    instances,
     lock::Lock,
     output::Answer,
     posture::Reason,
@@ -40,6 +41,7 @@ pub(super) fn run(context: &Context, args: &Rollback) -> anyhow::Result<Answer> 
             .hint(meaning.fix)
             .into());
     }
+    instances::refuse_another_if_any(context)?;
     match (&args.name, args.to) {
         (Some(name), _) => one_policy(context, args, name),
         (None, Some(number)) => to_generation(context, args, number),

@@ -12,6 +12,7 @@ use crate::{
     confirmation::{self, Open},
     context::Context,
     failure::Refusal,
+    instances,
     output::Answer,
     posture::Reason,
     starts::{self, Starts},
@@ -28,6 +29,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Answer> {
     }
     switched_off::refuse()?;
     if let Some(kernel) = Kernel::open(&context.pins)? {
+        instances::refuse_another(context, &kernel)?;
         let warning = confirmation::settle_unless_busy(context, &kernel)?;
         if let Some((_, generation)) = active(Some(&kernel))? {
             let others = !kernel.has_own_programs() || Kernel::is_handing_over(&context.pins);

@@ -2,11 +2,13 @@
 //! `status`: what this node really does, with everything that says so.
 
 use aegis_abi::Action;
+use aegis_kernel::Kernel;
 use serde_json::{Value, json};
 
 use crate::{
     context::Context,
     emergency::Switch,
+    instances,
     output::{Answer, plural},
     proof::{Outcome, Proof},
     report::{self, short, some},
@@ -44,6 +46,10 @@ pub(super) fn json(view: &View) -> Value {
         "policies": texts.map_or_else(|| json!([]), |(stored, _)| report::policies(stored)),
         "hooks": view.hooks.iter().map(hook).collect::<Vec<_>>(),
         "unreadable": view.unreadable,
+        "instance": view.kernel.as_ref().and_then(Kernel::owner).map(|owner| json!({
+            "id": owner.instance(), "state_directory": owner.state(),
+        })),
+        "other_instances": view.others,
         "changed": view.changed,
         "moved": coverage.and_then(|found| found.moved.as_ref()),
         "unbound": coverage.map_or(&[][..], |found| &found.unbound),
@@ -75,6 +81,9 @@ pub(super) fn text(view: &View) -> String {
         lines.push(format!("  to do     {}", meaning.fix));
     }
     lines.extend(view.emergency().map(|holds| format!("  emergency {}", holds.told())));
+    if let Some(owner) = &view.another {
+        lines.push(format!("  instance  what is pinned here is of {}", instances::told(owner)));
+    }
     if let Some(error) = &view.unreadable {
         lines.push(format!("  pins      {error}"));
     }

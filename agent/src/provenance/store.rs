@@ -319,15 +319,23 @@ pub(super) fn remembers_root(path: &Path) -> anyhow::Result<bool> {
     for log in logs {
         let segments = segments(&log)?.into_iter().rev().map(segment_name);
         // What the reserve holds may be newer than all segments, or older than the last.
-        if newest(&log, [RESERVE.to_owned()])? || newest(&log, segments)? {
+        let newest = [newest(&log, [RESERVE.to_owned()])?, newest(&log, segments)?];
+        if newest.iter().flatten().any(|line| line.record.trust_root) {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// What the last line says of it that can be read in the first file that has one.
-fn newest(log: &Path, files: impl IntoIterator<Item = String>) -> anyhow::Result<bool> {
+/// Whether the newest line that can be read is of this instance.
+pub(super) fn is_of(path: &Path, instance: &str) -> bool {
+    let segments = segments(path).unwrap_or_default().into_iter().rev().map(segment_name);
+    let lines = [newest(path, [RESERVE.to_owned()]), newest(path, segments)];
+    lines.iter().flatten().flatten().any(|line| line.record.instance == instance)
+}
+
+/// The last line that can be read in the first file that has one.
+fn newest(log: &Path, files: impl IntoIterator<Item = String>) -> anyhow::Result<Option<Sealed>> {
     for name in files {
         let bytes = match files::read_trusted(&log.join(name), SEGMENT_READ) {
             Err(error) if files::is_missing(&error) => continue,
@@ -335,10 +343,10 @@ fn newest(log: &Path, files: impl IntoIterator<Item = String>) -> anyhow::Result
         };
         let mut lines = bytes.rsplit(|byte| matches!(byte, b'\n' | 0));
         if let Some(line) = lines.find_map(|line| read_line(line).ok()) {
-            return Ok(line.record.trust_root);
+            return Ok(Some(line));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 impl Snapshot {

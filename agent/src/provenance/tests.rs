@@ -11,6 +11,7 @@ use crate::files::tests::Scratch;
 fn log(scratch: &Scratch) -> Log {
     Log {
         directory: scratch.0.join("state/provenance"),
+        state: scratch.0.join("state"),
         trust: TrustStore::at(&scratch.0.join("state")),
         pins: scratch.0.join("no-pins"),
         journal: scratch.0.join("no-journal"),
