@@ -61,8 +61,7 @@ __noinline u32 begin_copy(u64 target_number)
 	return !bpf_map_update_elem(&copies, &task, &copy, BPF_ANY);
 }
 
-/* What one slot denies for the source of a copy: for the copy as well, or as soon as it is known.
- */
+/* What one slot denies for the source of a copy: for the copy as well, once that is known. */
 __noinline u32 source_layer(u32 slot, u64 place)
 {
 	found labels = labels_of_layer(slot, place);

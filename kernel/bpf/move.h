@@ -80,8 +80,7 @@ __noinline u32 leave(u32 slot, u64 from, u64 to, u32 outside)
 	old = place_labels(slot, from, 0);
 	if (to)
 		new = place_labels(slot, to, 0);
-	/* Whoever is denied nothing may publish something where an except says so, and only there.
-	 */
+	/* Whoever is denied nothing may publish where an except says so, and only there. */
 	if (outside && (new >> 13 & 7) == AEGIS_WHY_EXCEPT)
 		new = found_both(new, united_labels(slot, to));
 	if (old & FOUND_INCOMPLETE)
@@ -96,20 +95,18 @@ __noinline u32 leave(u32 slot, u64 from, u64 to, u32 outside)
 		if (to)
 			directory_moves(slot, own, named, to, new);
 		node = (u32)own ? own : named;
-		/* It has a node already: what was bound by names of the other is denied throughout.
-		 */
+		/* It has a node: what was bound by names of the other is denied throughout. */
 		if ((u32)own && (u32)named != (u32)own && row_beneath(named))
 			kept = found_also(kept, row_beneath(named), AEGIS_WHY_LATE);
 	}
-	/* Not what its own row says: that is of this generation, and the next one has none for it. */
+	/* Not what its own row says: that is this generation's, and the next has none for it. */
 	kept = found_less(kept, with_late_labels(slot, inode, /* is_object= */ true, 0));
 	if (kept || node)
 		remember(slot, inode, kept, flags << 32 | node);
 	return 0;
 }
 
-/* A symbolic link comes to a place, or goes from it: if names lead through it, they lead elsewhere.
- */
+/* A symbolic link comes to a place, or goes: names that lead through it lead elsewhere. */
 __noinline u32 link_changes(u32 slot, u64 place)
 {
 	if (has_objects_at(slot, place) && bound_name(slot, place))

@@ -170,8 +170,7 @@ __noinline u32 scope_by_names(u32 slot)
 			break; /* nothing more is named below: the scope holds for the rest */
 		ancestor = (void *)ancestor_at((u64)cgroup, level, own_level - level);
 		if (!ancestor) {
-			/* Too deep for this kernel to tell. It may be any workload: be all of them.
-			 */
+			/* Too deep for this kernel to tell: it may be any workload, so be all. */
 			scope = generation->unknown_scope;
 			break;
 		}
