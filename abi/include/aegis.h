@@ -297,6 +297,7 @@ struct aegis_resolved {
 	aegis_u32 mode;	   /* inode.i_mode */
 	aegis_u32 links;   /* inode.i_nlink */
 	aegis_u32 i_flags; /* inode.i_flags */
+	aegis_u8 uuid[16]; /* super_block.s_uuid: the same whenever and wherever it is mounted */
 };
 
 /* The question and its answer, in the memory that the resolver shares with its program. */
@@ -380,7 +381,7 @@ _Static_assert(sizeof(struct aegis_toggle) == 296, "no holes");
 _Static_assert(sizeof(struct aegis_log_head) == 48, "no holes");
 _Static_assert(sizeof(struct aegis_owner) == 288, "no holes");
 _Static_assert(sizeof(struct aegis_control) == 464 + AEGIS_TOGGLES * 296, "no holes");
-_Static_assert(sizeof(struct aegis_resolved) == 40, "no holes");
+_Static_assert(sizeof(struct aegis_resolved) == 56, "no holes");
 _Static_assert(sizeof(struct aegis_event) == 1896, "no holes");
 #endif
 

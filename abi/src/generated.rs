@@ -606,10 +606,11 @@ pub struct aegis_resolved {
     pub mode: aegis_u32,
     pub links: aegis_u32,
     pub i_flags: aegis_u32,
+    pub uuid: [aegis_u8; 16usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of aegis_resolved"][::std::mem::size_of::<aegis_resolved>() - 40usize];
+    ["Size of aegis_resolved"][::std::mem::size_of::<aegis_resolved>() - 56usize];
     ["Alignment of aegis_resolved"][::std::mem::align_of::<aegis_resolved>() - 8usize];
     ["Offset of field: aegis_resolved::key"][::std::mem::offset_of!(aegis_resolved, key) - 0usize];
     ["Offset of field: aegis_resolved::magic"]
@@ -622,6 +623,8 @@ const _: () = {
         [::std::mem::offset_of!(aegis_resolved, links) - 32usize];
     ["Offset of field: aegis_resolved::i_flags"]
         [::std::mem::offset_of!(aegis_resolved, i_flags) - 36usize];
+    ["Offset of field: aegis_resolved::uuid"]
+        [::std::mem::offset_of!(aegis_resolved, uuid) - 40usize];
 };
 #[repr(C)]
 #[derive(
@@ -643,14 +646,14 @@ pub struct aegis_asking {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of aegis_asking"][::std::mem::size_of::<aegis_asking>() - 48usize];
+    ["Size of aegis_asking"][::std::mem::size_of::<aegis_asking>() - 64usize];
     ["Alignment of aegis_asking"][::std::mem::align_of::<aegis_asking>() - 8usize];
     ["Offset of field: aegis_asking::answer"]
         [::std::mem::offset_of!(aegis_asking, answer) - 0usize];
     ["Offset of field: aegis_asking::thread"]
-        [::std::mem::offset_of!(aegis_asking, thread) - 40usize];
+        [::std::mem::offset_of!(aegis_asking, thread) - 56usize];
     ["Offset of field: aegis_asking::reserved"]
-        [::std::mem::offset_of!(aegis_asking, reserved) - 44usize];
+        [::std::mem::offset_of!(aegis_asking, reserved) - 60usize];
 };
 pub const AEGIS_WHY_INODE: aegis_why = 1;
 pub const AEGIS_WHY_NAME: aegis_why = 2;

@@ -97,11 +97,16 @@ struct hlist_head {
 	struct hlist_node *first;
 };
 
+typedef struct {
+	unsigned char b[16];
+} uuid_t;
+
 struct super_block {
 	u32 s_dev;
 	unsigned long s_flags;
 	unsigned long s_magic;
 	struct dentry *s_root;
+	uuid_t s_uuid;
 };
 
 struct inode {

@@ -40,6 +40,7 @@ int BPF_PROG(aegis_inode_getattr, const struct path *path, int ret)
 	asking.answer.mode = inode->i_mode;
 	asking.answer.links = inode->i_nlink;
 	asking.answer.i_flags = inode->i_flags;
+	bpf_core_read((void *)asking.answer.uuid, sizeof(asking.answer.uuid), &inode->i_sb->s_uuid);
 	return 0;
 }
 

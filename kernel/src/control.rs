@@ -266,6 +266,12 @@ impl AllMarks {
         }
     }
 
+    /// Counts late rows that user space had no room for.
+    pub(crate) fn add_lost(&self, slot: Slot, rows: u32) {
+        let lost = self.0.word(slot.0 as usize * Self::ROW + offset_of!(Marks, lost));
+        lost.fetch_add(rows, Ordering::SeqCst);
+    }
+
     /// Forgets what happened to a slot. Only while no generation is in it.
     pub(crate) fn clear(&self, slot: Slot) {
         let start = slot.0 as usize * Self::ROW;

@@ -219,6 +219,11 @@ impl Kernel {
         Ok(())
     }
 
+    /// Counts what there was no room for among late rows, as the hooks do.
+    pub fn count_lost(&self, slot: Slot, rows: u32) {
+        self.marks.add_lost(slot, rows);
+    }
+
     /// The scope of a cgroup in a slot, by its id; 0 if it is in none, or has not asked lately.
     ///
     /// # Errors
