@@ -39,7 +39,7 @@ use crate::{
     gate::Fallback,
     history::History,
     host::ThisHost,
-    installed, instances,
+    installed, instances, late,
     lock::Lock,
     lockout,
     posture::{Reason, enforces},
@@ -375,7 +375,7 @@ impl Attempt<'_> {
     ) -> anyhow::Result<Report> {
         let exempt = self.own.exempt_id()?;
         let Filled { slot, generation, found: Found { places, names } } =
-            self.fill(kernel, self.leaving(Some(kernel))?.as_ref(), ruleset, exempt, steps, undo)?;
+            self.fill(kernel, kernel, ruleset, exempt, steps, undo)?;
         self.check_lockout(ruleset, &places)?;
         let find::Around { objects, cgroups } = self.look_around(ruleset, &places, steps)?;
         drop(places);
@@ -462,6 +462,7 @@ impl Attempt<'_> {
         drop(turn);
         warn(self.tidy(kernel));
         fault::passed(Point::Tidied);
+        warnings.extend(late::warning(self.context, kernel));
         steps.end();
         warnings.extend(self.log_done(&proof, steps));
         if self.restored.is_some() {
@@ -647,7 +648,7 @@ fn strict(objects: &Bound) -> Result<(), Refusal> {
 fn lower_with_seed(
     ruleset: &Ruleset,
     places: &Places,
-    taken_along: &BTreeSet<Vec<u32>>,
+    taken_along: &BTreeSet<(u32, Vec<u32>)>,
 ) -> anyhow::Result<Lowered> {
     let mut attempts = 0;
     loop {

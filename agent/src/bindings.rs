@@ -16,7 +16,8 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    apply::active, context::Context, coverage::Coverage, files, host::ThisHost, report::Bound, time,
+    apply::active, context::Context, coverage::Coverage, files, host::ThisHost, late,
+    report::Bound, time,
 };
 
 /// What was found of one generation's objects.
@@ -248,6 +249,9 @@ pub(crate) fn compare(
              `aegisbpf apply` them again"
                 .to_owned(),
         ),
+    }
+    if coverage.moved.is_none() {
+        coverage.moved = late::unbound(context, kernel, &mut host, slot, ruleset)?;
     }
     Ok(coverage)
 }

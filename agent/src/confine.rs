@@ -31,7 +31,8 @@ pub(crate) const KEPT: [Kept; 3] = [
     Kept {
         capability: CapabilitySet::DAC_READ_SEARCH,
         name: "CAP_DAC_READ_SEARCH",
-        reason: "objects are looked for in directories that others keep to themselves",
+        reason: "objects are looked for in directories that others keep to themselves, and files that took rules \
+                 along without any name",
         to_detach: false,
     },
     Kept {

@@ -105,6 +105,16 @@ impl Context {
         self.run.join(format!("meaning-{slot}.json"))
     }
 
+    /// Where it is written down what files took along from places that they have left.
+    pub(crate) fn left(&self) -> PathBuf {
+        self.state.join("left.json")
+    }
+
+    /// Where the last of those is that could not be read.
+    pub(crate) fn left_aside(&self) -> PathBuf {
+        self.state.join("left.json.unread")
+    }
+
     /// The lock of commands that change something.
     pub(crate) fn lock(&self) -> PathBuf {
         self.run.join("lock")

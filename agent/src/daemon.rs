@@ -39,6 +39,7 @@ use crate::{
     gate::{self, Decision, Fallback},
     installed, instances,
     journal::Priority,
+    late::Keeper,
     lock::Lock,
     marks,
     output::{Answer, Output, plural},
@@ -72,6 +73,7 @@ pub(crate) fn run(context: &Context, args: &cli::Run, output: Output) -> anyhow:
         changed: Vec::new(),
         pinned: Identity::new(),
         repairs: Repairs::default(),
+        keeper: Keeper::default(),
         detaches: args.detach_on_exit,
     };
     while agent.watch()? == Next::Again {}
@@ -125,6 +127,7 @@ struct Agent {
     /// What was pinned when the posture was last renewed.
     pinned: Identity,
     repairs: Repairs,
+    keeper: Keeper,
     /// Whether everything is taken out when this ends.
     detaches: bool,
 }
@@ -174,6 +177,7 @@ impl Agent {
             {
                 continue;
             }
+            self.keep_late(kernel.as_ref(), false)?;
             let log = match &kernel {
                 Some(kernel) => EventLog::open(&self.context, kernel)?,
                 None => None,
@@ -216,6 +220,7 @@ impl Agent {
                 std::thread::sleep(Duration::from_secs(1));
             }
             if end {
+                self.keep_late(kernel, end)?;
                 return Ok(Some(Next::End));
             }
             if kernel.map(Kernel::active) != active
@@ -231,6 +236,7 @@ impl Agent {
             }
             looked = Instant::now();
             self.service.lives();
+            self.keep_late(kernel, end)?;
             let changed = kernel.map(|kernel| installed::changed(&self.context, kernel));
             if changed.is_some_and(|changed| changed != self.changed)
                 || Kernel::installed(&self.context.pins) != self.pinned
@@ -394,6 +400,13 @@ impl Agent {
                 Ok(false)
             }
         }
+    }
+
+    /// Writes down what files took along, once something has changed.
+    fn keep_late(&mut self, kernel: Option<&Kernel>, end: bool) -> anyhow::Result<()> {
+        let keep = if end { Keeper::keep_now } else { Keeper::keep };
+        let told = kernel.and_then(|kernel| keep(&mut self.keeper, &self.context, kernel));
+        told.map_or(Ok(()), |told| self.service.say(Priority::Warning, &told))
     }
 
     /// Rules on `"*"` do not hold for the agent.

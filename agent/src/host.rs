@@ -27,7 +27,7 @@ use rustix::{
 use crate::{
     cgroups::unescape,
     failure::Refusal,
-    looker::{Question, Reply},
+    looker::{Number, Question, Reply},
 };
 
 /// A host that answers through a child, or not in time.
@@ -173,6 +173,30 @@ impl ThisHost {
         }
     }
 
+    /// What stands at a path, with all that the kernel says of it; `None` if it is a link, or nothing does.
+    pub(crate) fn stands(&mut self, path: &[u8]) -> Result<Option<Resolved>, HostError> {
+        match self.try_look(path).map_err(HostError)? {
+            Found::There(_) => {
+                self.resolver.answer().map(Some).map_err(|error| HostError(Box::new(error)))
+            }
+            Found::Absent | Found::Link(_) => Ok(None),
+        }
+    }
+
+    /// Whether a number still stands for the same file, or it cannot be told.
+    pub(crate) fn has(&mut self, number: Number) -> Result<bool, HostError> {
+        let top = number.top.clone();
+        let reply = self.ask(&Question::Number(number)).and_then(|()| self.reply(&top));
+        match reply.map_err(HostError)? {
+            Reply::There => Ok(true),
+            Reply::Absent => Ok(false),
+            Reply::Failed(number) => Err(HostError(Box::new(Errno::from_raw_os_error(number)))),
+            Reply::Ready | Reply::Link(_) | Reply::Linked(_) | Reply::NoMore => {
+                Err(HostError(OUT_OF_STEP.into()))
+            }
+        }
+    }
+
     fn try_linked(&mut self, directory: &[u8]) -> Result<Vec<Vec<u8>>, Failed> {
         self.ask(&Question::Linked(directory.to_vec()))?;
         let mut paths = Vec::new();
@@ -255,15 +279,16 @@ impl std::error::Error for NoAnswer {}
 
 /// What is mounted where, in our mount namespace, which is the host's: anything else is a blocker.
 #[derive(Debug, PartialEq, Eq)]
-struct Mounted {
-    path: Vec<u8>,
+pub(crate) struct Mounted {
+    pub(crate) path: Vec<u8>,
     /// What mount(8) calls the filesystem.
-    kind: Vec<u8>,
+    pub(crate) kind: Vec<u8>,
     /// `s_dev`, as the kernel itself has it: on btrfs and overlayfs as well.
-    device: u32,
+    pub(crate) device: u32,
 }
 
-fn mounts() -> std::io::Result<Vec<Mounted>> {
+/// Everything that is mounted.
+pub(crate) fn mounts() -> std::io::Result<Vec<Mounted>> {
     Ok(std::fs::read("/proc/self/mountinfo")?
         .split(|byte| *byte == b'\n')
         .filter_map(mounted)

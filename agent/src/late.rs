@@ -1,34 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What files took along from places that they have left, from one generation into the next.
+//! What files took along from places that they have left: from one generation into the next, and over a reboot.
 //!
 //! The kernel adds such rows to a generation while it decides. Labels and nodes have other numbers in
-//! another generation, so it is written down what they stand for.
+//! another generation, so it is written down what they stand for; and files have other keys after a reboot, so
+//! the rows are kept on disk as well, by whoever comes next: each command that changes something, and the agent.
+
+mod keeper;
+mod kept;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs,
 };
 
-use aegis_abi::{InodeKey, LateRow};
+use aegis_abi::{InodeKey, LateRow, generated::AEGIS_LATE_ROWS};
 use aegis_kernel::{Generation, Kernel, Slot};
 use aegis_policy::{Meaning, Ruleset, TakenAlong};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::{context::Context, files, time};
+use crate::{
+    context::Context, decoder::compile_set, files, host::ThisHost, instances, lock::Lock,
+    output::plural, proof::ProofFiles, state::State, time,
+};
 
-/// Rows of the generation that decides, as another ruleset numbers them.
+use kept::{Filesystems, Kept, Seen};
+
+pub(crate) use keeper::Keeper;
+
+/// Rows of the generation that decides, and what is kept on disk, as another ruleset numbers them.
 pub(crate) struct Leaving<'a> {
     kernel: &'a Kernel,
-    slot: Slot,
-    before: Ruleset,
-    /// If it is not known, every row is taken for every rule.
-    meaning: Meaning,
+    active: Option<Filled>,
+    kept: Kept,
+    filesystems: Filesystems,
 }
 
-/// As it is kept: numbers of generations begin anew with each boot.
+/// A slot, and what its numbers stand for.
+struct Filled {
+    slot: Slot,
+    generation: Generation,
+    ruleset: Ruleset,
+    /// If it is not known, every row is taken for every rule.
+    meaning: Meaning,
+    known: bool,
+}
+
+/// A key, in an order.
+type Key = (u32, u64, u32);
+
+/// As it is written down: numbers of generations begin anew with each boot.
 #[derive(Deserialize, Serialize)]
-struct Kept {
+struct Written {
     generation: u64,
     revision: u32,
     boot: Option<String>,
@@ -37,34 +60,63 @@ struct Kept {
 }
 
 impl<'a> Leaving<'a> {
-    /// Of a slot whose generation was made from `before`.
+    /// Of the slot that decides, and of what is on disk.
     pub(crate) fn new(
         context: &Context,
         kernel: &'a Kernel,
-        slot: Slot,
-        generation: &Generation,
-        before: Ruleset,
-    ) -> Self {
-        let meaning = kept(context, slot, generation).unwrap_or_default();
-        Self { kernel, slot, before, meaning }
+        host: &mut ThisHost,
+    ) -> anyhow::Result<Self> {
+        let active = match crate::apply::active(Some(kernel))? {
+            Some((slot, generation)) => Some(Filled::new(context, slot, generation)?),
+            None => None,
+        };
+        // What cannot be read keeps nothing from being put in force: `settle` comes next, and says so.
+        let mut kept = Kept::read(context).unwrap_or_default();
+        let mut filesystems = Filesystems::default();
+        if !kept.is_empty() {
+            filesystems = Filesystems::find(host)?;
+            let mut there = BTreeSet::new();
+            if let Some(active) = &active {
+                let rows = active.late(kernel)?;
+                there.extend(rows.iter().filter_map(|(key, _)| filesystems.lasting(key)));
+            }
+            kept.keep_files(host, &filesystems, programs(context).as_deref(), &there)?;
+        }
+        Ok(Self { kernel, active, kept, filesystems })
     }
 
     /// Those whose rules are still there.
-    pub(crate) fn rows(&self, after: &Ruleset) -> anyhow::Result<Vec<(InodeKey, TakenAlong)>> {
-        let rows = self.kernel.late(self.slot).context("failed to read what files took along")?;
-        let read = |(key, row): (InodeKey, LateRow)| {
-            self.meaning.read(&row, &self.before, after).map(|taken| (key, taken))
-        };
-        Ok(rows.into_iter().filter_map(read).collect())
+    fn rows(&self, after: &Ruleset) -> anyhow::Result<BTreeMap<Key, TakenAlong>> {
+        let mut rows = BTreeMap::new();
+        if let Some(active) = &self.active {
+            for (key, row) in active.late(self.kernel)? {
+                let taken = active.meaning.read(&row, &active.ruleset, after);
+                rows.extend(taken.map(|taken| (in_order(&key), taken)));
+            }
+        }
+        for (key, taken) in self.kept.rows(&self.filesystems, after) {
+            match rows.entry(in_order(&key)) {
+                Entry::Vacant(there) => drop(there.insert(taken)),
+                Entry::Occupied(mut there) => unite(there.get_mut(), taken),
+            }
+        }
+        Ok(rows)
     }
 
-    /// The sets of rules that need a label.
-    pub(crate) fn rules(&self, after: &Ruleset) -> anyhow::Result<BTreeSet<Vec<u32>>> {
-        Ok(self.rows(after)?.into_iter().flat_map(|(_, taken)| taken.rules).collect())
+    /// The sets of rules that need a label, each with the device of the file; where a file only leads on to names,
+    /// any rule may hold.
+    pub(crate) fn rules(&self, after: &Ruleset) -> anyhow::Result<BTreeSet<(u32, Vec<u32>)>> {
+        let mut all = BTreeSet::new();
+        for ((dev, ..), taken) in self.rows(after)? {
+            if taken.node.is_some() {
+                all.insert((dev, after.rules().iter().map(|rule| rule.number).collect()));
+            }
+            all.extend(taken.rules.into_iter().map(|rules| (dev, rules)));
+        }
+        Ok(all)
     }
 
-    /// Adds them to a slot that is filled, perhaps of other programs, so that no more can be missed; how
-    /// many.
+    /// Adds them to a slot that is filled, perhaps of other programs, so that no more can be missed.
     pub(crate) fn carry(
         &self,
         kernel: &Kernel,
@@ -72,13 +124,180 @@ impl<'a> Leaving<'a> {
         meaning: &Meaning,
         every: u32,
         after: &Ruleset,
-    ) -> anyhow::Result<usize> {
+    ) -> anyhow::Result<()> {
         let rows = self.rows(after)?;
-        let rows: Vec<(InodeKey, LateRow)> =
-            rows.into_iter().map(|(key, taken)| (key, meaning.write(&taken, every))).collect();
-        kernel.add_late(to, &rows).context("failed to carry over what files took along")?;
-        Ok(rows.len())
+        let write = |((dev, ino, generation), taken): (Key, TakenAlong)| {
+            (InodeKey { ino, dev, generation }, meaning.write(&taken, every))
+        };
+        let rows: Vec<(InodeKey, LateRow)> = rows.into_iter().map(write).collect();
+        let (rows, lost) = rows.split_at(rows.len().min(AEGIS_LATE_ROWS as usize));
+        kernel.count_lost(to, u32::try_from(lost.len()).unwrap_or(u32::MAX));
+        kernel.add_late(to, rows).context("failed to carry over what files took along")
     }
+}
+
+impl Filled {
+    fn new(context: &Context, slot: Slot, generation: Generation) -> anyhow::Result<Self> {
+        let stored = State::new(context.state.clone()).load(&generation.set_digest)?;
+        let ruleset = compile_set(&stored, &ProofFiles::new(context).built_in())?;
+        let meaning = meaning(context, slot, &generation);
+        let known = meaning.is_some();
+        Ok(Self { slot, generation, ruleset, meaning: meaning.unwrap_or_default(), known })
+    }
+
+    fn late(&self, kernel: &Kernel) -> anyhow::Result<Vec<(InodeKey, LateRow)>> {
+        kernel.late(self.slot).context("failed to read what files took along")
+    }
+}
+
+/// [`settle`], for a command that has done what it was asked for.
+pub(crate) fn warning(context: &Context, kernel: &Kernel) -> Option<String> {
+    settle(context, kernel).unwrap_or_else(|error| {
+        Some(format!("what files took along could not be written down: {error:#}"))
+    })
+}
+
+/// Writes down what files took along by now, and forgets what is gone; what to warn of.
+fn settle(context: &Context, kernel: &Kernel) -> anyhow::Result<Option<String>> {
+    // What another instance has put in force is kept by that one.
+    if instances::another(context, kernel).is_some() {
+        return Ok(None);
+    }
+    let mut generations = Vec::new();
+    for slot in Slot::all() {
+        let generation = kernel.generation(slot).context("failed to read a generation")?;
+        generations.extend(generation.map(|generation| (slot, generation)));
+    }
+    let any = generations.iter().any(|(slot, _)| kernel.marks(*slot).late > 0);
+    if !any && !Kept::is_written(context) {
+        return Ok(None);
+    }
+    let turn = Lock::wait(&context.run.join("late.lock"), "late")?;
+    let _turn = turn.context("another command has done so for ten seconds")?;
+    let (before, unread) = match Kept::read(context) {
+        Ok(kept) => (kept, None),
+        Err(error) => (Kept::default(), Some(kept::set_aside(context, &error)?)),
+    };
+    let slots = generations.len();
+    let mut filled = Vec::new();
+    for (slot, generation) in generations {
+        let is_active = kernel.active() == Some(slot);
+        match Filled::new(context, slot, generation) {
+            Ok(one) if one.known || is_active => filled.push(one),
+            Err(error) if is_active => return Err(error),
+            // Somebody fills it right now, and comes here when it decides.
+            _ => {}
+        }
+    }
+    // Where the pins are gone by now, so may be what the numbers stand for: a detach has written it down.
+    let Some(programs) = programs(context) else { return Ok(unread) };
+    let mut host = ThisHost::new(context.patience_to_look())?;
+    let filesystems = Filesystems::find(&mut host)?;
+    let mut kept = before.clone();
+    let mut with_rows = BTreeSet::new();
+    for one in &filled {
+        for (key, row) in one.late(kernel)? {
+            let taken = one.meaning.read(&row, &one.ruleset, &one.ruleset);
+            if let Some((file, taken)) = filesystems.lasting(&key).zip(taken) {
+                let seen = Seen { programs: programs.clone(), dev: key.dev };
+                kept.add(file.clone(), &taken, &one.ruleset, seen);
+                with_rows.insert(file);
+            }
+        }
+    }
+    // What could not be forgotten is no reason to write nothing.
+    let looked = kept.keep_files(&mut host, &filesystems, Some(&programs), &with_rows);
+    let understood = filled.len() == slots && filled.iter().all(|one| one.known);
+    let forgotten = if understood { forget_rules(context, &filled, &mut kept) } else { Ok(()) };
+    if kept != before {
+        kept.write(context)?;
+    }
+    looked?;
+    forgotten?;
+    let pending = kept.pending(&filesystems);
+    let pending = (pending > 0).then(|| {
+        let files = plural(pending, "file");
+        format!("what {files} took along is bound once their filesystem is mounted")
+    });
+    Ok(unread.into_iter().chain(pending).reduce(|one, other| format!("{one}; {other}")))
+}
+
+/// Forgets rules that neither a slot nor the next start can bring into force.
+fn forget_rules(context: &Context, filled: &[Filled], kept: &mut Kept) -> anyhow::Result<()> {
+    let state = State::new(context.state.clone());
+    let confirmed = state.confirmed()?.and_then(|confirmed| confirmed.digest());
+    let known =
+        confirmed.is_none_or(|digest| filled.iter().any(|one| one.generation.set_digest == digest));
+    let next = match confirmed {
+        Some(digest) if !known => {
+            Some(compile_set(&state.load(&digest)?, &ProofFiles::new(context).built_in())?)
+        }
+        _ => None,
+    };
+    let rulesets = filled.iter().map(|one| &one.ruleset).chain(&next);
+    let rules = rulesets.flat_map(|ruleset| ruleset.rules());
+    let rules = rules.map(|rule| (rule.policy.clone(), rule.rule.id.clone())).collect();
+    kept.keep_rules(&rules, |path| {
+        !known || filled.iter().any(|one| one.meaning.nodes.values().any(|node| node == path))
+    });
+    Ok(())
+}
+
+/// What is written down and not in a slot, though the filesystem is mounted by now: it was mounted where no object
+/// is, and the hooks have seen nothing of it.
+pub(crate) fn unbound(
+    context: &Context,
+    kernel: &Kernel,
+    host: &mut ThisHost,
+    slot: Slot,
+    ruleset: &Ruleset,
+) -> anyhow::Result<Option<String>> {
+    // What cannot be read is said by whoever sets it aside.
+    let mut kept = Kept::read(context).unwrap_or_default();
+    if kept.is_empty() {
+        return Ok(None);
+    }
+    let filesystems = Filesystems::find(host)?;
+    let late = kernel.late(slot).context("failed to read what files took along")?;
+    let there: BTreeSet<Key> = late.iter().map(|(key, _)| in_order(key)).collect();
+    let with_rows = late.iter().filter_map(|(key, _)| filesystems.lasting(key)).collect();
+    kept.keep_files(host, &filesystems, programs(context).as_deref(), &with_rows)?;
+    let wanted = kept.rows(&filesystems, ruleset);
+    let missing = wanted.iter().filter(|(key, _)| !there.contains(&in_order(key))).count();
+    Ok((missing > 0).then(|| {
+        let files = plural(missing, "file");
+        format!("{files} that took rules along are on filesystems that were mounted since")
+    }))
+}
+
+/// That what was written down once could not be read, until somebody has looked at it.
+pub(crate) fn unread(context: &Context) -> Option<String> {
+    let aside = context.left_aside();
+    fs::symlink_metadata(&aside).is_ok().then(|| {
+        format!(
+            "{} could not be used: what it says that files took along may not be denied; look what has left denied \
+             places, then remove it",
+            aside.display()
+        )
+    })
+}
+
+/// Two of the same file, as one.
+fn unite(taken: &mut TakenAlong, other: TakenAlong) {
+    let rules: BTreeSet<u32> = taken.rules.drain(..).chain(other.rules).flatten().collect();
+    taken.rules.extend((!rules.is_empty()).then(|| rules.into_iter().collect::<Vec<u32>>()));
+    taken.node = taken.node.take().or(other.node);
+    taken.flags |= other.flags;
+}
+
+const fn in_order(key: &InodeKey) -> Key {
+    (key.dev, key.ino, key.generation)
+}
+
+/// What tells the programs that are attached now from all others, if there are any.
+fn programs(context: &Context) -> Option<String> {
+    let map = Kernel::installed(&context.pins).remove("late")?;
+    Some(format!("{} {map}", time::boot().unwrap_or_default()))
 }
 
 /// Writes down what the numbers in a slot stand for.
@@ -88,21 +307,42 @@ pub(crate) fn keep(
     generation: &Generation,
     meaning: &Meaning,
 ) -> anyhow::Result<()> {
-    let kept = Kept {
+    let written = Written {
         generation: generation.number,
         revision: generation.revision,
         boot: time::boot(),
         labels: meaning.labels.clone(),
         nodes: meaning.nodes.clone(),
     };
-    let bytes = serde_json::to_vec(&kept).context("failed to write meanings as JSON")?;
+    let bytes = serde_json::to_vec(&written).context("failed to write meanings as JSON")?;
     files::write_whole(&context.meaning(slot.number()), &bytes)
 }
 
-fn kept(context: &Context, slot: Slot, generation: &Generation) -> Option<Meaning> {
-    let kept: Kept =
+/// What the numbers in a slot stand for, if it is known.
+pub(crate) fn meaning(context: &Context, slot: Slot, generation: &Generation) -> Option<Meaning> {
+    let written: Written =
         serde_json::from_slice(&fs::read(context.meaning(slot.number())).ok()?).ok()?;
-    let same = (kept.generation, kept.revision) == (generation.number, generation.revision);
-    (same && kept.boot.is_some() && kept.boot == time::boot())
-        .then_some(Meaning { labels: kept.labels, nodes: kept.nodes })
+    let same = (written.generation, written.revision) == (generation.number, generation.revision);
+    (same && written.boot.is_some() && written.boot == time::boot())
+        .then_some(Meaning { labels: written.labels, nodes: written.nodes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_of_the_same_file_the_rules_of_both_hold() {
+        let one = |rules: &[&[u32]], node: Option<&[u8]>, flags| TakenAlong {
+            rules: rules.iter().map(|rules| rules.to_vec()).collect(),
+            node: node.map(<[u8]>::to_vec),
+            flags,
+        };
+        let mut both = one(&[&[3], &[1, 2]], None, 0);
+        unite(&mut both, one(&[&[2, 4]], Some(b"/d"), 1));
+        assert_eq!(both, one(&[&[1, 2, 3, 4]], Some(b"/d"), 1));
+        let mut none = one(&[], None, 1);
+        unite(&mut none, one(&[], None, 0));
+        assert_eq!(none, one(&[], None, 1));
+    }
 }

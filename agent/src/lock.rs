@@ -6,6 +6,7 @@ use std::{
     io::Write as _,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::Path,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -38,6 +39,17 @@ impl Lock {
             Some(lock) => Ok(lock),
             None => Err(busy(path).into()),
         }
+    }
+
+    /// Takes the lock as soon as nobody has it; `None` if that takes more than ten seconds.
+    pub(crate) fn wait(path: &Path, command: &str) -> anyhow::Result<Option<Self>> {
+        for _ in 0..TURNS {
+            if let Some(lock) = Self::try_take(path, command)? {
+                return Ok(Some(lock));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(None)
     }
 
     /// Takes the lock if nobody has it.
@@ -94,6 +106,10 @@ fn busy(path: &Path) -> Refusal {
     Refusal::new("LOCKED", format!("another command is changing policies: {who}"))
         .hint("wait until it has ended, then do this again")
 }
+
+/// Ten seconds.
+const TURNS: u32 = 500;
+const PAUSE: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {

@@ -13,10 +13,10 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
-use aegis_kernel::stat;
+use aegis_kernel::{is_there, stat};
 use anyhow::Context as _;
 use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, openat, readlinkat},
+    fs::{CWD, FileType, Mode, OFlags, fstat, major, minor, openat, readlinkat},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,20 @@ pub(crate) enum Question {
     Look(Vec<u8>),
     /// What beneath this directory has several links.
     Linked(Vec<u8>),
+    /// Whether a number still stands for the same file.
+    Number(Number),
+}
+
+/// A file without a name.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Number {
+    /// A directory on its filesystem.
+    pub(crate) top: Vec<u8>,
+    /// What `s_dev` that has to have, lest another filesystem is asked.
+    pub(crate) dev: u32,
+    pub(crate) magic: u64,
+    pub(crate) ino: u64,
+    pub(crate) generation: u32,
 }
 
 /// What is answered. What an inode is the kernel tells whoever asked, not this process.
@@ -64,6 +78,7 @@ pub(crate) fn serve() -> anyhow::Result<Answer> {
                 let mut tell = |path: Vec<u8>| say(&mut replies, &Reply::Linked(path));
                 scan::linked(&looker.root, &path, &mut tell).map(|()| Reply::NoMore)
             }
+            Question::Number(number) => looker.number(&number),
         };
         let reply = reply.unwrap_or_else(|error| Reply::Failed(error.raw_os_error()));
         say(&mut replies, &reply).context(LISTENER)?;
@@ -104,6 +119,22 @@ impl Looker {
             Err(Errno::NOENT | Errno::INVAL) => Ok(Reply::Absent),
             Err(error) => Err(error),
         }
+    }
+
+    /// Where it cannot be told, it is there.
+    fn number(&mut self, number: &Number) -> Result<Reply, Errno> {
+        let Number { top, dev, magic, ino, generation } = number;
+        let names: Vec<&[u8]> =
+            top.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
+        let directory = self.directory(&names)?.ok_or(Errno::NOENT)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top = openat(directory, c".", flags, Mode::empty())?;
+        let found = fstat(&top)?.st_dev;
+        if major(found) << 20 | minor(found) != *dev {
+            return Err(Errno::NODEV);
+        }
+        let there = is_there(top.as_fd(), *magic, *ino, *generation)?;
+        Ok(if there == Some(false) { Reply::Absent } else { Reply::There })
     }
 
     /// What has these names, one in the other; `None` if it is not there any more.

@@ -10,7 +10,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use aegis_abi::Action;
@@ -323,14 +322,8 @@ impl Bench<'_> {
 /// Waits until no other command makes a proof: in a trial, the scratch cgroup is not the active
 /// generation's, and counters would be mistaken.
 pub(crate) fn take_turn(context: &Context, command: &str) -> anyhow::Result<Lock> {
-    let path = context.run.join("proof.lock");
-    for _ in 0..TURNS {
-        if let Some(lock) = Lock::try_take(&path, command)? {
-            return Ok(lock);
-        }
-        std::thread::sleep(PAUSE);
-    }
-    anyhow::bail!("failed to take a turn: another command has made a proof for ten seconds")
+    let turn = Lock::wait(&context.run.join("proof.lock"), command)?;
+    turn.context("failed to take a turn: another command has made a proof for ten seconds")
 }
 
 /// Which of the files were denied, by the rules that are to deny them and how often rules denied.
@@ -442,10 +435,6 @@ const BY_NAME: &str = BuiltIn::RULES[1];
 const BY_DIRECTORY: &str = BuiltIn::RULES[2];
 
 const CONTENT: &str = "opened by the proof that denials are real\n";
-
-/// Ten seconds.
-const TURNS: u32 = 500;
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long the last proof stands if none can be made: five minutes.
 const HOLDS: u64 = 300_000_000_000;

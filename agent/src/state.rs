@@ -14,6 +14,7 @@ use std::{
 
 use aegis_kernel::Generation;
 use aegis_policy::{Mode, Policy, PolicySet, Source};
+use aegis_trust::Digest;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,13 @@ pub(crate) struct Confirmed {
     pub(crate) generation: u64,
     /// When it was confirmed, RFC 3339.
     pub(crate) time: String,
+}
+
+impl Confirmed {
+    /// The digest of the set.
+    pub(crate) fn digest(&self) -> Option<[u8; 32]> {
+        Digest::from_hex(&self.set_digest).map(|digest| *digest.bytes())
+    }
 }
 
 /// A set as its file holds it.

@@ -25,7 +25,7 @@ use crate::{
     host::NoAnswer,
     installed,
     instances::{self, Other},
-    marks,
+    late, marks,
     perf::Perf,
     posture::{Active, Attached, Reason, Seen, Standing, enforces, posture},
     proof::{self, Bench, Proof, ProofFiles},
@@ -142,7 +142,8 @@ pub(crate) fn prove(context: &Context) -> anyhow::Result<View> {
 }
 
 fn look(context: &Context, found: Capabilities, compiled: bool) -> anyhow::Result<View> {
-    let Capabilities { facts, blockers, warnings, .. } = found;
+    let Capabilities { facts, blockers, mut warnings, .. } = found;
+    warnings.extend(late::unread(context));
     let (kernel, unreadable) = match open(context, facts.root) {
         Ok(kernel) => (kernel, None),
         Err(error) => (None, Some(format!("{error:#}"))),

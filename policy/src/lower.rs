@@ -37,7 +37,8 @@ pub struct Lowered {
     pub meaning: Meaning,
 }
 
-/// The same, with labels for sets of rules that were taken along by what has left its place.
+/// The same, with labels for sets of rules that were taken along by what has left its place, each with the device
+/// that it is on: nothing holds on a filesystem without a label.
 ///
 /// # Errors
 /// See [`lower()`].
@@ -45,7 +46,7 @@ pub fn lower_with(
     ruleset: &Ruleset,
     places: &Places,
     seed: u64,
-    taken_along: &BTreeSet<Vec<u32>>,
+    taken_along: &BTreeSet<(u32, Vec<u32>)>,
 ) -> Result<Lowered, LowerError> {
     let same = Same::new(places);
     let folding = Folding::new(places);
@@ -55,11 +56,11 @@ pub fn lower_with(
     let mut lowering = Lowering { ruleset, places, seed, same, folding, lineages, beneath, labels };
     let names = lowering.names()?;
     let objects = lowering.objects()?;
-    let filesystems = lowering.filesystems()?;
+    let filesystems = lowering.filesystems(taken_along)?;
     let every_rule = ruleset.rules().iter().map(|rule| rule.number).collect();
     let unknown_label = lowering.labels.number(every_rule)?;
     // Last, since these may be coarse where labels run short.
-    for rules in taken_along {
+    for (_, rules) in taken_along {
         lowering.labels.number(rules.clone())?;
     }
     let names = lowering.rows(names, unknown_label);
@@ -275,7 +276,10 @@ impl Lowering<'_> {
     /// For each filesystem on the way to an object, from `/` on, all rules with an object there or
     /// beyond: names are only compared on a filesystem with a row, and what is mounted on the way
     /// now can be mounted anew, or be gone, later.
-    fn filesystems(&mut self) -> Result<Vec<(u32, FilesystemRow)>, LowerError> {
+    fn filesystems(
+        &mut self,
+        taken_along: &BTreeSet<(u32, Vec<u32>)>,
+    ) -> Result<Vec<(u32, FilesystemRow)>, LowerError> {
         let mut rules: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
         for place in self.places.iter().filter(|place| !place.rules.is_empty()) {
             let mut devices: Vec<u32> = Vec::new();
@@ -291,6 +295,9 @@ impl Lowering<'_> {
         for (path, component) in self.places.mounts.iter().chain(&self.places.linked) {
             let beneath = self.folding.beneath(self.places, path);
             rules.entry(component.key.dev).or_default().extend(beneath);
+        }
+        for (device, taken) in taken_along {
+            rules.entry(*device).or_default().extend(taken);
         }
         let here = |dev: &u32| !rules.contains_key(dev);
         let others: BTreeSet<u32> = self.places.filesystems.iter().copied().filter(here).collect();

@@ -2,12 +2,12 @@
 //! What a host shows, and what is bound because of it: links, mounts, kinds, sizes.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may")]
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use aegis_abi::{Access, Action, Rows};
 use aegis_policy::{
-    Accesses, BuiltIn, CompileError, LowerError, Mode, ObjectState, Places, PolicySet, Question,
-    Ruleset, Source, compile, decide, explain, lower,
+    Accesses, BuiltIn, CompileError, LowerError, Lowered, Mode, ObjectState, Places, PolicySet,
+    Question, Ruleset, Source, compile, decide, explain, lower, lower_with,
     model::{World, answer},
     parse, resolve,
 };
@@ -156,6 +156,20 @@ fn the_root_of_a_filesystem_beneath_a_directory_is_bound() {
     let mounted = rows.objects.iter().find(|(key, _)| key.dev == devices[1]).unwrap();
     assert!(mounted.1.label != 0 && mounted.1.flags != 0);
     assert!(denied(&rows, &world, "/srv/data/file"));
+}
+
+/// A file that took rules along may be on a filesystem that is mounted where no object is.
+#[test]
+fn a_filesystem_has_the_rules_that_files_on_it_took_along() {
+    let rules = rules(&["/srv/"], &[]);
+    let places = resolve(&rules, &mut world(&["/srv/"])).unwrap();
+    let taken = BTreeSet::from([(77, vec![1]), (78, vec![1]), (78, vec![2])]);
+    let Lowered { rows, meaning } = lower_with(&rules, &places, 42, &taken).unwrap();
+    let of = |device| {
+        let row = rows.filesystems.iter().find(|(dev, _)| *dev == device);
+        row.map(|(_, row)| meaning.labels[row.label as usize - 1].as_slice())
+    };
+    assert_eq!((of(77), of(78), of(79)), (Some(&[1][..]), Some(&[1, 2][..]), None));
 }
 
 #[test]

@@ -28,6 +28,7 @@ mod handover;
 mod hooks;
 mod instances;
 mod layers;
+mod left;
 mod life;
 mod links;
 mod matrix;

@@ -37,7 +37,8 @@ impl Attempt<'_> {
             proof = Some(made);
         }
         steps.next("resolve");
-        let found = self.find(&mut self.host()?, ruleset)?;
+        let mut host = self.host()?;
+        let found = self.find(&mut host, ruleset)?;
         let Some(before) = bindings::last(self.context, slot, generation) else {
             return Ok(Again::Fill("what objects were bound to is not known".to_owned()));
         };
@@ -46,6 +47,10 @@ impl Attempt<'_> {
         {
             return Ok(Again::Fill(format!("bindings moved: {moved}")));
         }
+        if let Some(unbound) = late::unbound(self.context, kernel, &mut host, slot, ruleset)? {
+            return Ok(Again::Fill(unbound));
+        }
+        drop(host);
         let around = self.look_around(ruleset, &found.places, steps)?;
         Ok(Again::Holds(Box::new(Report {
             changed: false,

@@ -50,11 +50,11 @@ impl Attempt<'_> {
     }
 
     /// Fills a slot with what stands there, and makes sure that it stood there when it was filled. What
-    /// files took along comes from `leaving`.
+    /// files took along comes from what decides in `from`, and from the disk.
     pub(super) fn fill(
         &self,
         kernel: &Kernel,
-        leaving: Option<&Leaving<'_>>,
+        from: &Kernel,
         ruleset: &Ruleset,
         exempt: u64,
         steps: &mut Steps,
@@ -65,11 +65,11 @@ impl Attempt<'_> {
         let mut found = self.find(&mut host, ruleset)?;
         fault::step(Point::Resolved)?;
         let mut looks = 1;
+        let leaving = Leaving::new(self.context, from, &mut host)?;
         loop {
             steps.next("lower");
-            let taken_along = leaving.map(|leaving| leaving.rules(ruleset)).transpose()?;
-            let Lowered { rows, meaning } =
-                lower_with_seed(ruleset, &found.places, &taken_along.unwrap_or_default())?;
+            let taken_along = leaving.rules(ruleset)?;
+            let Lowered { rows, meaning } = lower_with_seed(ruleset, &found.places, &taken_along)?;
             steps.next("fill");
             let filled = match self.anew {
                 Some(of) => kernel.fill_anew(&rows, time::now(), Some(exempt), of),
@@ -81,9 +81,7 @@ impl Attempt<'_> {
             let every = rows.unknown_label;
             drop(rows);
             // From now on the hooks note what leaves in this slot as well.
-            if let Some(leaving) = leaving {
-                leaving.carry(kernel, slot, &meaning, every, ruleset)?;
-            }
+            leaving.carry(kernel, slot, &meaning, every, ruleset)?;
             undo.note(&self.context.meaning(slot.number()));
             late::keep(self.context, slot, &generation, &meaning)?;
             steps.next("look again");
@@ -105,19 +103,6 @@ impl Attempt<'_> {
             undo.filled = None;
             kernel.empty(slot).context("failed to empty a slot")?;
         }
-    }
-
-    /// What the active generation has noted of files that left their places.
-    pub(super) fn leaving<'k>(
-        &self,
-        kernel: Option<&'k Kernel>,
-    ) -> anyhow::Result<Option<Leaving<'k>>> {
-        let Some((kernel, (slot, generation))) = kernel.zip(active(kernel)?) else {
-            return Ok(None);
-        };
-        let before = self.state.load(&generation.set_digest)?;
-        let before = compile_set(&before, &self.files.built_in())?;
-        Ok(Some(Leaving::new(self.context, kernel, slot, &generation, before)))
     }
 
     /// Who is there, and can see what was found.

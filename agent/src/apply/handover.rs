@@ -114,9 +114,9 @@ impl Attempt<'_> {
         let kernel = handover.new_one();
         let ruleset = Rc::new(compile_set(now, &self.files.built_in())?);
         let exempt = self.own.exempt_id()?;
-        let leaving = self.leaving(handover.old_one())?;
+        let from = handover.old_one().unwrap_or(kernel);
         let Filled { slot, generation, found } =
-            self.fill(kernel, leaving.as_ref(), &ruleset, exempt, steps, undo)?;
+            self.fill(kernel, from, &ruleset, exempt, steps, undo)?;
 
         steps.next("prove beside");
         self.files.renew()?;

@@ -13,7 +13,7 @@ use crate::{
     confirmation::{self, Open},
     context::Context,
     failure::Refusal,
-    instances,
+    instances, late,
     lock::Lock,
     output::Answer,
     posture::Reason,
@@ -60,6 +60,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Answer> {
     let mut warnings: Vec<String> = begun.done().into_iter().collect();
     let kept = [gate.accept(), confirmation::note(context, &kernel), starts::settle(context)];
     warnings.extend(kept.into_iter().filter_map(|kept| Some(format!("{:#}", kept.err()?))));
+    warnings.extend(late::warning(context, &kernel));
     let digest = short(&generation.set_digest);
     let mut lines = vec![format!(
         "generation {generation} is confirmed, set {digest}; {} s were left",

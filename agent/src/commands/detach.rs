@@ -20,7 +20,7 @@ use crate::{
     context::Context,
     emergency,
     failure::{Changed, Refusal},
-    instances,
+    instances, late,
     lock::Lock,
     output::Answer,
     posture::Reason,
@@ -91,6 +91,8 @@ pub(crate) fn detach(
     let _lock = Lock::take(&context.lock(), command)?;
     let before = Pinned::look(context);
     let begun = pinned.then(|| begin(context, command, reason)).transpose()?;
+    // The programs have to go even if it cannot be written down what the next ones would go on with.
+    let late = if pinned { keep_late(context) } else { None };
     fault::passed(Point::DetachBegun);
     // Whoever makes a proof now would find neither its files nor its cgroups. The programs have to
     // go even if it takes too long.
@@ -118,7 +120,8 @@ pub(crate) fn detach(
         return Err(if any { error.context(Changed(stays.to_owned())) } else { error });
     }
     let (forgotten, kept) = forget();
-    let warning = warning.into_iter().chain(kept).reduce(|one, other| format!("{one}; {other}"));
+    let warnings = warning.into_iter().chain(kept).chain(late);
+    let warning = warnings.reduce(|one, other| format!("{one}; {other}"));
     Ok(Detached { any: any || forgotten, warning })
 }
 
@@ -144,6 +147,12 @@ impl Pinned {
     fn still_decides(&self, before: &Self) -> bool {
         self.decides.unwrap_or_else(|| before.decides.is_none())
     }
+}
+
+/// What files took along is kept for the next programs. Of pins that cannot be read there is nothing to be kept.
+fn keep_late(context: &Context) -> Option<String> {
+    let kernel = Kernel::open(&context.pins).ok().flatten()?;
+    late::warning(context, &kernel)
 }
 
 /// What is said of a detach that failed: whether anything decides after it is for the kernel to say.

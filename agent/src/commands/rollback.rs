@@ -19,7 +19,7 @@ use crate::{
     context::Context,
     failure::Refusal,
     history::History,
-    instances,
+    instances, late,
     lock::Lock,
     output::Answer,
     posture::Reason,
@@ -126,6 +126,7 @@ fn to_previous(context: &Context, args: &Rollback) -> anyhow::Result<Answer> {
     if proved {
         warnings.extend(starts::settle(context).err().map(|error| format!("{error:#}")));
     }
+    warnings.extend(late::warning(context, &kernel));
     if let Some(proof) = &proof {
         begun.entry().proof = proof_of(proof);
     }

@@ -16,7 +16,7 @@ use crate::{
     output::Answer,
     posture::Reason,
     starts::{self, Starts},
-    state::{Confirmed, State},
+    state::State,
     switched_off,
 };
 
@@ -48,20 +48,20 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Answer> {
         }
     }
     let state = State::new(context.state.clone());
-    let Some(Confirmed { set_digest, time, .. }) = state.confirmed()? else {
+    let Some(confirmed) = state.confirmed()? else {
         let text = "nothing to do: nothing was ever confirmed on this node".to_owned();
         return Ok(Answer { text, json: json!({ "changed": false }), exit: 0 });
     };
-    let digest = Digest::from_hex(&set_digest).ok_or_else(|| {
+    let digest = confirmed.digest().ok_or_else(|| {
         Refusal::new("STATE_TORN", "confirmed.json in the state directory names no set")
             .hint("apply the policies again: that writes it anew")
     })?;
-    let set = state.load(digest.bytes())?;
+    let set = state.load(&digest)?;
     let starts = Starts::begin(context)?;
     let (set, reason) = if starts.only_report() {
         (starts::reporting(&set), starts.told())
     } else {
-        (set, format!("the start of the host: what was confirmed at {time}"))
+        (set, format!("the start of the host: what was confirmed at {}", confirmed.time))
     };
     let asked = set.set.iter().map(|(policy, _)| (policy.name.clone(), policy.version)).collect();
     let request = Request {

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What files took along, on disk: by filesystem, number and generation, with rules by their names, so that it
+//! means the same after a reboot and to other programs.
+//!
+//! The kernel's rows are what decides. Here they are written down as long as their files and rules are there, and
+//! whoever fills a slot reads them. Only filesystems whose files keep their numbers count.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
+
+use aegis_abi::InodeKey;
+use aegis_kernel::{can_tell, outlives};
+use aegis_policy::{Ruleset, TakenAlong};
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    context::Context,
+    files,
+    host::{ThisHost, mounts},
+    looker::Number,
+    state::hex,
+};
+
+/// A file, whenever its filesystem is mounted.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub(super) struct Lasting {
+    /// The UUID of its filesystem.
+    filesystem: String,
+    ino: u64,
+    generation: u32,
+}
+
+/// What it took along.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Took {
+    /// Rules by policy and id.
+    pub(super) rules: BTreeSet<(String, String)>,
+    /// Where names go on being bound below it.
+    pub(super) node: Option<Vec<u8>>,
+    /// As in the row.
+    flags: u32,
+    /// Where it last had a row in the kernel: if it has none there any more, the file is gone.
+    seen: Option<Seen>,
+}
+
+/// Of which programs, and under which number of its filesystem.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Seen {
+    pub(super) programs: String,
+    pub(super) dev: u32,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Kept(BTreeMap<Lasting, Took>);
+
+/// Keeps aside what cannot be used, for somebody to look at. The answer is what to say.
+pub(super) fn set_aside(context: &Context, error: &anyhow::Error) -> anyhow::Result<String> {
+    let (path, aside) = (context.left(), context.left_aside());
+    fs::rename(&path, &aside)
+        .with_context(|| format!("{error:#}, and it cannot be kept as {}", aside.display()))?;
+    Ok(format!(
+        "{error:#}: it is kept as {}, and what files took along is written down anew, of what the kernel has",
+        aside.display()
+    ))
+}
+
+#[derive(Deserialize, Serialize)]
+struct File {
+    schema: u32,
+    files: Vec<Line>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Line {
+    #[serde(flatten)]
+    file: Lasting,
+    #[serde(flatten)]
+    took: Took,
+}
+
+impl Kept {
+    /// What is written down.
+    ///
+    /// # Errors
+    /// If it cannot be read or understood, or others could have written it.
+    pub(super) fn read(context: &Context) -> anyhow::Result<Self> {
+        let path = context.left();
+        let bytes = match files::read_trusted(&path, FILE_MAX) {
+            Err(error) if files::is_missing(&error) => return Ok(Self::default()),
+            bytes => bytes?,
+        };
+        Self::parse(&bytes).with_context(|| format!("failed to understand {}", path.display()))
+    }
+
+    fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
+        let File { schema, files } = serde_json::from_slice(bytes)?;
+        anyhow::ensure!(schema == SCHEMA, "its schema is {schema}, and not {SCHEMA}");
+        Ok(Self(files.into_iter().map(|line| (line.file, line.took)).collect()))
+    }
+
+    fn text(&self) -> anyhow::Result<Vec<u8>> {
+        let lines =
+            self.0.iter().map(|(file, took)| Line { file: file.clone(), took: took.clone() });
+        let file = File { schema: SCHEMA, files: lines.collect() };
+        let bytes = serde_json::to_vec(&file).context("failed to write it as JSON")?;
+        let size = bytes.len();
+        anyhow::ensure!(size as u64 <= FILE_MAX, "it has {size} bytes, and {FILE_MAX} are read");
+        Ok(bytes)
+    }
+
+    /// Whether there is a file, or what is no file in its place.
+    pub(super) fn is_written(context: &Context) -> bool {
+        fs::symlink_metadata(context.left()).is_ok()
+    }
+
+    pub(super) fn write(&self, context: &Context) -> anyhow::Result<()> {
+        let path = context.left();
+        if self.0.is_empty() {
+            return files::remove(&path)
+                .with_context(|| format!("failed to remove {}", path.display()));
+        }
+        files::make_directory(&context.state)?;
+        files::write_whole(&path, &self.text()?)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A row of the kernel, whose rules are those of `ruleset`.
+    pub(super) fn add(&mut self, file: Lasting, taken: &TakenAlong, ruleset: &Ruleset, seen: Seen) {
+        let took = self.0.entry(file).or_default();
+        let rules = taken.rules.iter().flatten().filter_map(|number| ruleset.rule(*number));
+        let own = rules.filter(|rule| !rule.built_in);
+        took.rules.extend(own.map(|rule| (rule.policy.clone(), rule.rule.id.clone())));
+        took.node = taken.node.clone().or_else(|| took.node.take());
+        took.flags |= taken.flags;
+        took.seen = Some(seen);
+    }
+
+    /// Forgets rules that are nowhere any more, and files without any.
+    pub(super) fn keep_rules(
+        &mut self,
+        rules: &BTreeSet<(String, String)>,
+        node: impl Fn(&[u8]) -> bool,
+    ) {
+        self.0.retain(|_, took| {
+            took.rules.retain(|rule| rules.contains(rule));
+            took.node.take_if(|path| !node(path));
+            !took.rules.is_empty() || took.node.is_some()
+        });
+    }
+
+    /// Forgets files that are gone, but for those that have rows.
+    pub(super) fn keep_files(
+        &mut self,
+        host: &mut ThisHost,
+        filesystems: &Filesystems,
+        programs: Option<&str>,
+        rows: &BTreeSet<Lasting>,
+    ) -> anyhow::Result<()> {
+        let mut gone = Vec::new();
+        for (file, took) in self.0.iter().filter(|(file, _)| !rows.contains(*file)) {
+            let mounted = filesystems.0.iter().filter(|one| one.uuid == file.filesystem);
+            let mut there = None;
+            for one in mounted {
+                let number = Number {
+                    top: one.top.clone(),
+                    dev: one.dev,
+                    magic: one.magic,
+                    ino: file.ino,
+                    generation: file.generation,
+                };
+                let one = if can_tell(one.magic) {
+                    // What cannot be looked at now is taken for there.
+                    host.has(number).unwrap_or(true)
+                } else {
+                    // The kernel takes a row away when its file ends.
+                    let here = |seen: &Seen| {
+                        Some(seen.programs.as_str()) == programs && seen.dev == one.dev
+                    };
+                    !took.seen.as_ref().is_some_and(here)
+                };
+                there = Some(there.unwrap_or(false) || one);
+            }
+            if there == Some(false) {
+                gone.push(file.clone());
+            }
+        }
+        for file in gone {
+            self.0.remove(&file);
+        }
+        match host.hung() {
+            Some(hung) => Err(hung.clone().into()),
+            None => Ok(()),
+        }
+    }
+
+    /// What those on mounted filesystems have to be denied by a ruleset.
+    pub(super) fn rows(
+        &self,
+        filesystems: &Filesystems,
+        ruleset: &Ruleset,
+    ) -> Vec<(InodeKey, TakenAlong)> {
+        let mut numbers: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+        for rule in ruleset.rules() {
+            numbers.insert((&rule.policy, &rule.rule.id), rule.number);
+        }
+        let mut rows = Vec::new();
+        for (file, took) in &self.0 {
+            let named = took.rules.iter();
+            let mut rules: Vec<u32> = named
+                .filter_map(|(policy, id)| numbers.get(&(policy.as_str(), id.as_str())).copied())
+                .collect();
+            rules.sort_unstable();
+            let rules: Vec<Vec<u32>> = if rules.is_empty() { Vec::new() } else { vec![rules] };
+            if rules.is_empty() && took.node.is_none() {
+                continue;
+            }
+            for one in filesystems.0.iter().filter(|one| one.uuid == file.filesystem) {
+                let key = InodeKey { ino: file.ino, dev: one.dev, generation: file.generation };
+                let taken =
+                    TakenAlong { rules: rules.clone(), node: took.node.clone(), flags: took.flags };
+                rows.push((key, taken));
+            }
+        }
+        rows
+    }
+
+    /// How many are on filesystems that are not mounted.
+    pub(super) fn pending(&self, filesystems: &Filesystems) -> usize {
+        let mounted = |file: &Lasting| filesystems.0.iter().any(|one| one.uuid == file.filesystem);
+        self.0.keys().filter(|file| !mounted(file)).count()
+    }
+}
+
+/// The mounted filesystems whose files keep their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Filesystems(Vec<Filesystem>);
+
+#[derive(Debug)]
+struct Filesystem {
+    uuid: String,
+    dev: u32,
+    magic: u64,
+    /// Where it can be reached.
+    top: Vec<u8>,
+}
+
+impl Filesystems {
+    /// Looks where they are mounted, as this mount namespace shows it.
+    pub(super) fn find(host: &mut ThisHost) -> anyhow::Result<Self> {
+        let mut found: Vec<Filesystem> = Vec::new();
+        let mut tries: BTreeMap<u32, usize> = BTreeMap::new();
+        for mount in mounts().context("failed to list what is mounted")? {
+            if !KINDS.contains(&mount.kind.as_slice())
+                || found.iter().any(|one| one.dev == mount.device)
+            {
+                continue;
+            }
+            let tried = tries.entry(mount.device).or_default();
+            *tried += 1;
+            if *tried > TRIES {
+                continue;
+            }
+            // Something else may be mounted over it, or it is a file that is mounted.
+            let stands = host.stands(&mount.path);
+            if let Some(hung) = host.hung() {
+                return Err(hung.clone().into());
+            }
+            let Ok(Some(there)) = stands else { continue };
+            let directory = there.mode & S_IFMT == S_IFDIR;
+            if directory
+                && there.key.dev == mount.device
+                && outlives(there.magic)
+                && there.uuid != [0; 16]
+            {
+                found.push(Filesystem {
+                    uuid: hex(&there.uuid),
+                    dev: mount.device,
+                    magic: there.magic,
+                    top: mount.path,
+                });
+            }
+        }
+        Ok(Self(found))
+    }
+
+    /// A file by the key that it has now, if it outlives that.
+    pub(super) fn lasting(&self, key: &InodeKey) -> Option<Lasting> {
+        let one = self.0.iter().find(|one| one.dev == key.dev)?;
+        Some(Lasting { filesystem: one.uuid.clone(), ino: key.ino, generation: key.generation })
+    }
+}
+
+const SCHEMA: u32 = 1;
+
+/// What mount(8) calls them: ext4 serves three.
+const KINDS: [&[u8]; 5] = [b"ext4", b"ext3", b"ext2", b"xfs", b"btrfs"];
+
+/// At how many of its mount points a filesystem is looked for: a container host has hundreds.
+const TRIES: usize = 8;
+
+/// Larger than all that can be kept, and no more than fits into memory.
+const FILE_MAX: u64 = 256 << 20;
+
+const S_IFMT: u32 = 0o170_000;
+const S_IFDIR: u32 = 0o040_000;
+
+#[cfg(test)]
+mod tests {
+    use aegis_policy::{BuiltIn, PolicySet, compile};
+
+    use super::*;
+
+    fn mounted(uuid: &str, dev: u32) -> Filesystems {
+        let (uuid, top) = (uuid.to_owned(), b"/data".to_vec());
+        Filesystems(vec![Filesystem { uuid, dev, magic: 0xef53, top }])
+    }
+
+    fn no_rules() -> Ruleset {
+        let built_in = BuiltIn { proof_directory: b"/proof".to_vec() };
+        compile(&PolicySet::new(), &built_in).unwrap()
+    }
+
+    fn took(rules: &[(&str, &str)], node: Option<&str>) -> Took {
+        let rules = rules.iter().map(|(policy, id)| ((*policy).to_owned(), (*id).to_owned()));
+        let node = node.map(|path| path.as_bytes().to_vec());
+        Took { rules: rules.collect(), node, ..Took::default() }
+    }
+
+    fn kept(all: Vec<Took>) -> Kept {
+        let file = |ino| Lasting { filesystem: "aa".to_owned(), ino, generation: 7 };
+        Kept(all.into_iter().zip(1..).map(|(took, ino)| (file(ino), took)).collect())
+    }
+
+    #[test]
+    fn a_file_goes_with_the_last_of_its_rules_and_its_names() {
+        let mut all = kept(vec![
+            took(&[("p", "a"), ("p", "b")], None),
+            took(&[("p", "b")], None),
+            took(&[], Some("/d")),
+            took(&[("p", "b")], Some("/e")),
+        ]);
+        let left = BTreeSet::from([("p".to_owned(), "a".to_owned())]);
+        all.keep_rules(&left, |path| path == b"/d");
+        assert_eq!(all.0.keys().map(|file| file.ino).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(all.0.values().next(), Some(&took(&[("p", "a")], None)));
+    }
+
+    #[test]
+    fn a_filesystem_is_known_by_its_uuid_whatever_its_number() {
+        let all = kept(vec![took(&[], Some("/d"))]);
+        assert_eq!(all.pending(&mounted("aa", 1)), 0);
+        assert_eq!(all.pending(&mounted("bb", 1)), 1);
+        let key = InodeKey { ino: 1, dev: 5, generation: 7 };
+        assert_eq!(mounted("aa", 5).lasting(&key), all.0.keys().next().cloned());
+        assert_eq!(mounted("aa", 6).lasting(&key), None);
+        let rows = all.rows(&mounted("aa", 5), &no_rules());
+        assert_eq!(rows.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [key]);
+        assert!(all.rows(&mounted("bb", 5), &no_rules()).is_empty());
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_and_nothing_that_is_cut_off_or_of_others() {
+        let all = kept(vec![took(&[("p", "a")], Some("/d")), took(&[("q", "\u{e9}")], None)]);
+        let text = all.text().unwrap();
+        assert_eq!(Kept::parse(&text).unwrap(), all);
+        for end in 0..text.len() {
+            Kept::parse(&text[..end]).unwrap_err();
+        }
+        let other = String::from_utf8(text).unwrap().replace("\"schema\":1", "\"schema\":2");
+        Kept::parse(other.as_bytes()).unwrap_err();
+    }
+}
