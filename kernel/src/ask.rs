@@ -4,7 +4,7 @@
 
 use aegis_abi::{
     InodeKey, NameKey, ObjectRow, Verdict,
-    generated::{AEGIS_NAME, aegis_generation},
+    generated::{AEGIS_NAME, AEGIS_ROW_DIRECTORY, aegis_generation},
     hash_name,
 };
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
@@ -70,6 +70,28 @@ impl Asked {
             }
         }
         Ok(at.label)
+    }
+
+    /// The label that holds for a path by its names: its own, or that of the nearest directory above which
+    /// speaks for what is beneath it; 0 if none.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn beneath_path(&self, path: &[u8]) -> Result<u32, Error> {
+        let mut at = ObjectRow { label: 0, node: ROOT, flags: 0, beneath: 0 };
+        let mut above = 0;
+        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            let hash = hash_name(self.seed, name);
+            let key = NameKey { node: at.node, kind: AEGIS_NAME, hash };
+            if at.label != 0 && at.flags & AEGIS_ROW_DIRECTORY != 0 {
+                above = at.label;
+            }
+            match row(&self.names, "names", key.as_bytes())? {
+                Some(below) => at = below,
+                None => return Ok(above),
+            }
+        }
+        Ok(if at.label == 0 { above } else { at.label })
     }
 
     /// The answer for a scope and a label.

@@ -37,7 +37,10 @@ pub(crate) mod denial {
     fn what_one_instance_has_put_in_force_another_names_and_leaves_as_it_is() {
         let (case, secret, mut inside) = Case::of_a_secret();
         let first = case.enforce(Rule::deny("r").file(&secret));
-        let policy = case.write_policy(&Policy::new("u").workload("w", &[&case.workload()]));
+        case.denied(&mut inside, "r", &read(&secret));
+        let policy = Policy::new("u").workload("w", &[&case.workload()]);
+        let policy = policy.rule(Rule::deny("s").of("w").file(case.path("pending")));
+        let policy = case.write_policy(&policy);
         let other = Other::new(&case, &[]);
         let status = other.asks(&["status"]).yes();
         assert_eq!(status["reason_code"], "OTHER_INSTANCE", "{status}");
@@ -77,12 +80,12 @@ pub(crate) mod denial {
         assert_eq!(log["faults"], serde_json::json!([]), "{log}");
         // Whoever needs an emergency gets one.
         other.asks(&["emergency", "disable", why[0], why[1]]).yes();
-        case.allowed(&mut inside, &read(&secret));
+        case.reported(&mut inside, "would_deny", "r", &read(&secret));
         aegisbpf(&["emergency", "enable", why[0], why[1]]).yes();
         case.denied(&mut inside, "r", &read(&secret));
         let log = aegisbpf(&["provenance", "verify"]).yes();
         assert_eq!(log["faults"], serde_json::json!([]), "{log}");
-        case.events_are_taken();
+        case.settle();
         // And what is left of one that is gone can be taken out.
         other.asks(&["detach", "--foreign", why[0], why[1]]).yes();
         case.allowed(&mut inside, &read(&secret));
@@ -92,6 +95,7 @@ pub(crate) mod denial {
     fn instances_beside_each_other_find_each_other_and_both_deny() {
         let (case, secret, mut inside) = Case::of_a_secret();
         case.enforce(Rule::deny("r").file(&secret));
+        case.denied(&mut inside, "r", &read(&secret));
         fs::create_dir("/sys/fs/bpf/second").expect("a bpffs takes directories");
         let other = Other::new(&case, &["--bpffs", "/sys/fs/bpf/second"]);
         let mine = case.file("mine");
@@ -121,5 +125,6 @@ pub(crate) mod denial {
         let status = aegisbpf(&["prove"]).yes();
         assert_eq!(status["reason_code"], "PROVEN", "{status}");
         assert_eq!(status["other_instances"], serde_json::json!([]), "{status}");
+        case.settle();
     }
 }

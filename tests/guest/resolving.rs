@@ -279,8 +279,11 @@ mod denial {
         assert_eq!(denied["kernel"]["rule"], "r", "{denied}");
         assert_eq!(denied["kernel"]["workloads"][0], "t/w", "{denied}");
         assert_eq!(denied["differs"], false, "{denied}");
+        assert_eq!(denied["kernel"]["label"], serde_json::json!(["t/r"]), "{denied}");
         assert_eq!(live(&one, "write", 0)["kernel"]["verdict"], "allow");
-        assert_eq!(live(&other, "read", 0)["differs"], false);
+        assert_eq!(live(&other, "read", 0)["kernel"]["label"], serde_json::json!([]));
+        fs::rename(case.file("another"), &one).unwrap();
+        assert_eq!(live(&one, "write", 0)["differs"], false, "what took its place has its label");
         live(&one, "exec", 1);
         // What the link leads to now is denied by the rules, and not yet by the kernel.
         symlink(other.parent().unwrap(), case.path("new")).unwrap();
@@ -289,6 +292,11 @@ mod denial {
         assert_eq!(differs["kernel"]["verdict"], "allow", "{differs}");
         assert_eq!(differs["rules"]["rule"], "r", "{differs}");
         assert_eq!(differs["differs"], true, "{differs}");
+        // Nobody is denied writing there, neither by the kernel nor by the rules; but one holds on it.
+        let differs = live(&other, "write", 2);
+        assert_eq!(differs["kernel"]["verdict"], differs["rules"]["verdict"], "{differs}");
+        assert_eq!(differs["kernel"]["label"], serde_json::json!([]), "{differs}");
+        assert_eq!(differs["rules"]["label"], serde_json::json!(["t/r"]), "{differs}");
         // Each try is an event of its own.
         assert_eq!(case.events().len(), 2);
         case.forget();

@@ -2,9 +2,11 @@
 //! `explain --live`: what the kernel does now, beside what the rules say.
 //!
 //! The kernel is asked by trying: a child of ours goes into the cgroup and opens the file. That is counted
-//! and reported like any other attempt. In which scope the cgroup is, is read from the active generation's maps.
+//! and reported like any other attempt. In which scope the cgroup is, and which rules the label of the path stands
+//! for, is read from the active generation's maps.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     fs, io,
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
@@ -13,11 +15,11 @@ use std::{
     time::Duration,
 };
 
-use aegis_abi::{Access, Action};
+use aegis_abi::{Access, Action, InodeKey};
 use aegis_kernel::{Kernel, probe};
 use aegis_policy::{
-    Accesses, Explanation, Found, Host as _, Kind, Places, Question, Ruleset, escape, explain,
-    resolve,
+    Accesses, Explanation, Found, Host as _, Kind, NumberedRule, Places, Question, Ruleset, escape,
+    explain, resolve,
 };
 use anyhow::Context as _;
 use rustix::{
@@ -35,8 +37,9 @@ use crate::{
     event_log::{self, EventLog, Reader},
     failure::Refusal,
     host::ThisHost,
+    late,
     output::Answer,
-    view,
+    view::{self, InForce},
 };
 
 /// What is asked of the kernel and of the rules.
@@ -54,6 +57,8 @@ struct Kernels {
     policy: Option<String>,
     rule: Option<String>,
     workloads: Vec<String>,
+    /// The rules that hold on the path, whomever they are about; `None` if labels cannot be told apart.
+    label: Option<BTreeSet<String>>,
 }
 
 /// How rules and an explanation are told, as without `--live`.
@@ -73,7 +78,7 @@ pub(super) fn run(context: &Context, asked: &Asked<'_>, tell: Tell) -> anyhow::R
     let path = path.as_os_str().as_bytes();
     let mut host = ThisHost::new(context.patience_to_apply())?;
     let places = places(context, &mut host, ruleset)?;
-    let paths = known_as(&mut host, &places, path)?;
+    let (key, paths) = known_as(&mut host, &places, path)?;
     drop(host);
     let question = Question { cgroup: asked.cgroup, paths: &paths, accesses: asked.accesses };
     let explanation = explain(ruleset, &places, &question);
@@ -85,9 +90,13 @@ pub(super) fn run(context: &Context, asked: &Asked<'_>, tell: Tell) -> anyhow::R
     );
     let id = fs::metadata(&directory).context("failed to look at the cgroup")?.ino();
     let scope = kernel.scope_of(active.slot, id).context("failed to read the scope")?;
-    let given =
-        Kernels { workloads: names(ruleset, ruleset.scope(scope)), ..given(record.as_ref()) };
-    let wanted = wanted(ruleset, &explanation);
+    let label = label(context, kernel, active, ruleset, (&key, &paths))?;
+    let mut wanted = wanted(ruleset, &explanation);
+    if label.is_none() {
+        wanted.label = None;
+    }
+    let workloads = names(ruleset, ruleset.scope(scope));
+    let given = Kernels { workloads, label, ..given(record.as_ref()) };
     let differs = given != wanted;
     let (mut text, matches) = tell(ruleset, &explanation, asked.path, asked.cgroup);
     text.push_str(&format!("\n  the kernel: {}", said(&given)));
@@ -151,8 +160,12 @@ fn places(context: &Context, host: &mut ThisHost, ruleset: &Ruleset) -> anyhow::
     places.map_err(|errors| unresolved(host, &errors).into())
 }
 
-/// Every path by which rules know what stands there.
-fn known_as(host: &mut ThisHost, places: &Places, path: &[u8]) -> anyhow::Result<Vec<Vec<u8>>> {
+/// Its inode, and every path by which rules know what stands there.
+fn known_as(
+    host: &mut ThisHost,
+    places: &Places,
+    path: &[u8],
+) -> anyhow::Result<(InodeKey, Vec<Vec<u8>>)> {
     let mut paths = vec![path.to_vec()];
     let Found::There(component) = host.look(path)? else {
         anyhow::bail!("failed to look at {}: it is gone", escape(path));
@@ -165,7 +178,46 @@ fn known_as(host: &mut ThisHost, places: &Places, path: &[u8]) -> anyhow::Result
     paths.extend(places.paths_of(component.key).map(<[u8]>::to_vec));
     paths.sort_unstable();
     paths.dedup();
-    Ok(paths)
+    Ok((component.key, paths))
+}
+
+/// The rules that the labels stand for which the maps have for an inode and for its paths. `None` if it is not known
+/// what labels stand for, or if one is coarse.
+fn label(
+    context: &Context,
+    kernel: &Kernel,
+    active: &InForce,
+    ruleset: &Ruleset,
+    (key, paths): (&InodeKey, &[Vec<u8>]),
+) -> anyhow::Result<Option<BTreeSet<String>>> {
+    let asked = kernel.ask(active.slot).context("failed to open the active generation")?;
+    let asked = asked.context("the active generation is empty")?;
+    let Some(meaning) = late::meaning(context, active.slot, &active.generation) else {
+        return Ok(None);
+    };
+    let mut labels = BTreeSet::from([asked.of_inode(key)?]);
+    for path in paths {
+        labels.insert(asked.beneath_path(path)?);
+    }
+    labels.remove(&0);
+    let mut rules = BTreeSet::new();
+    for label in labels {
+        let Some(set) = meaning.labels.get((label as usize).wrapping_sub(1)) else {
+            return Ok(None);
+        };
+        let set: Vec<&NumberedRule> =
+            set.iter().filter_map(|number| ruleset.rule(*number)).collect();
+        // Rules of our own are on no path that is asked for: this is the label of every rule.
+        if set.iter().any(|rule| rule.built_in) {
+            return Ok(None);
+        }
+        rules.extend(set.into_iter().map(called));
+    }
+    Ok(Some(rules))
+}
+
+fn called(rule: &NumberedRule) -> String {
+    format!("{}/{}", rule.policy, rule.rule.id)
 }
 
 /// Opens it from the cgroup: the event of that, if there is one.
@@ -239,6 +291,7 @@ fn given(record: Option<&Value>) -> Kernels {
         policy: text("policy"),
         rule: text("rule"),
         workloads: Vec::new(),
+        label: None,
     }
 }
 
@@ -247,7 +300,10 @@ fn wanted(ruleset: &Ruleset, explanation: &Explanation) -> Kernels {
     let rule = decided.and_then(|decision| ruleset.rule(decision.rule));
     // Of the exempt cgroup nothing is computed.
     let workloads: &[u32] = if explanation.exempt { &[] } else { &explanation.workloads };
+    let holds = explanation.matches.iter().filter(|found| found.excepted.is_none());
+    let holds = holds.filter_map(|found| ruleset.rule(found.rule));
     Kernels {
+        label: Some(holds.map(called).collect()),
         verdict: decided.map_or("allow", |decision| decision.action.name()).to_owned(),
         policy: rule.map(|rule| rule.policy.clone()),
         rule: rule.map(|rule| rule.rule.id.clone()),
@@ -265,7 +321,11 @@ fn said(kernels: &Kernels) -> String {
     let rule: String = rule.map(|(policy, rule)| format!(" by {policy}/{rule}")).collect();
     let workloads = kernels.workloads.join(", ");
     let workloads = if workloads.is_empty() { "no workload".to_owned() } else { workloads };
-    format!("{}{rule}, in {workloads}", kernels.verdict)
+    let label = kernels.label.iter().map(|rules| match rules.len() {
+        0 => "; no rule holds on the path".to_owned(),
+        _ => format!("; on the path: {}", rules.iter().cloned().collect::<Vec<_>>().join(", ")),
+    });
+    format!("{}{rule}, in {workloads}{}", kernels.verdict, label.collect::<String>())
 }
 
 /// Two seconds.
