@@ -24,7 +24,7 @@ const LOCKED_DOWN: &str = "boot_lockdown";
 const OWN_BOOTS: &str = "boot_without_bpf_lsm boot_lockdown";
 /// Modules that ask how commands, files and keys are dealt with, which is the same on all kernels but for what the oldest
 /// lacks and the newest has: in the ordinary run they run on these two.
-const OF_USER_SPACE: &str = "agent config documents emergency_command failure faults handover instances matrix posture provenance resolving rollback start stopped trust";
+const OF_USER_SPACE: &str = "agent config documents emergency_command failure faults handover instances left matrix posture provenance resolving rollback start stopped trust";
 /// Tests of this module show denials: with nothing enforcing, each of them must fail.
 const DENIAL: &str = "denial";
 /// One processor's worth of emulation each: two finish in three quarters of the time that one after the other takes.
