@@ -22,9 +22,11 @@ const WITHOUT_BPF_LSM: &str = "boot_without_bpf_lsm";
 const LOCKED_DOWN: &str = "boot_lockdown";
 /// Modules with a boot of their own.
 const OWN_BOOTS: &str = "boot_without_bpf_lsm boot_lockdown";
-/// Modules that ask how commands, files and keys are dealt with, which is the same on all kernels but for what the oldest
+/// Modules that ask how commands and what they change are dealt with, which is the same on all kernels but for what the oldest
 /// lacks and the newest has: in the ordinary run they run on these two.
-const OF_USER_SPACE: &str = "agent config documents emergency_command failure faults handover instances left matrix posture provenance resolving rollback start stopped trust";
+const OF_USER_SPACE: &str = "agent deadline emergency_command failure faults handover instances left matrix posture resolving rollback start stopped";
+/// Those of them that ask a kernel for no more than files: the ordinary run asks the newest.
+const OF_FILES: &str = "config documents provenance trust";
 /// Tests of this module show denials: with nothing enforcing, each of them must fail.
 const DENIAL: &str = "denial";
 /// One processor's worth of emulation each: two finish in three quarters of the time that one after the other takes.
@@ -53,6 +55,8 @@ enum Boot {
     OfTheKernel,
     /// Those of user space.
     OfUserSpace,
+    /// Those of files and keys.
+    OfFiles,
     /// The kernel's own `lsm=`, without `bpf` in it.
     WithoutBpfLsm,
     /// Programs may not read the kernel's memory.
@@ -92,8 +96,10 @@ pub(crate) fn run(
     let mut boots: Vec<(&Kernel, Boot)> =
         kernels.iter().rev().map(|kernel| (kernel, longest)).collect();
     let has_user_space = |kernel: &&Kernel| all_of_it || ends.contains(&Some(&kernel.series.name));
+    let has_files = |kernel: &&Kernel| all_of_it || ends[1] == Some(&kernel.series.name);
     if filter.is_empty() {
         boots.extend(kernels.iter().filter(has_user_space).map(|k| (k, Boot::OfUserSpace)));
+        boots.extend(kernels.iter().filter(has_files).map(|k| (k, Boot::OfFiles)));
     }
     for (name, boot) in MORE_BOOTS {
         boots.extend(
@@ -154,6 +160,9 @@ impl Boot {
             Self::OfUserSpace => {
                 format!("kernel {}, what is about user space: {OF_USER_SPACE}", kernel.label())
             }
+            Self::OfFiles => {
+                format!("kernel {}, what is about files and keys: {OF_FILES}", kernel.label())
+            }
             Self::WithoutBpfLsm => {
                 format!("kernel {}, its own lsm=, which lacks bpf", kernel.label())
             }
@@ -173,8 +182,9 @@ impl Boot {
     ) -> Guest<'a> {
         let (only, except) = match self {
             Self::Ordinary => ("", OWN_BOOTS.to_owned()),
-            Self::OfTheKernel => ("", format!("{OWN_BOOTS} {OF_USER_SPACE}")),
+            Self::OfTheKernel => ("", format!("{OWN_BOOTS} {OF_USER_SPACE} {OF_FILES}")),
             Self::OfUserSpace => (OF_USER_SPACE, OWN_BOOTS.to_owned()),
+            Self::OfFiles => (OF_FILES, OWN_BOOTS.to_owned()),
             Self::LockedDown => (LOCKED_DOWN, String::new()),
             Self::WithoutBpfLsm => (WITHOUT_BPF_LSM, String::new()),
             Self::Null => (DENIAL, String::new()),
