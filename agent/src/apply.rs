@@ -231,13 +231,12 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     fn run(&mut self, steps: &mut Steps, undo: &mut Undo) -> anyhow::Result<Report> {
         fault::step(Point::Locked)?;
+        // Before anything is cleared away: a hand-over of another instance is that one's to end.
+        instances::refuse_another_if_any(self.context)?;
         if !self.request.dry_run {
             self.repaired = crate::handover::after_a_kill(self.context)?;
         }
         let kernel = Kernel::open(&self.context.pins).context("failed to open what is pinned")?;
-        if let Some(kernel) = &kernel {
-            instances::refuse_another(self.context, kernel)?;
-        }
         if !self.request.dry_run {
             self.repaired.extend(repair::after_a_kill(self.context, kernel.as_ref()));
         }
