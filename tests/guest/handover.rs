@@ -267,6 +267,11 @@ mod denial {
         // While both decide.
         killed("beside-proved", &apply);
         said(&aegisbpf(&["status"]).yes(), "about to take over");
+        // Another instance ends nothing of it.
+        let (beside, root) = (pins(), case.directory("other"));
+        let elsewhere = [&["--root", root.to_str().unwrap()][..], &apply].concat();
+        aegisbpf(&elsewhere).refused("OTHER_INSTANCE", &["state directory /var/lib/aegisbpf"]);
+        assert_eq!(pins(), beside);
         aegisbpf(&rollback).yes();
         case.allowed(&mut inside, &read(&more));
         case.denied(&mut inside, "r", &read(&secret));
