@@ -30,8 +30,9 @@ const LEAST: f64 = 0.005;
 const LEAST_OF_CHAINS: f64 = 100.0;
 /// The same for mapping: what the kernel does with its own tree of maps differed by 2 % between builds of a guest.
 const LEAST_OF_MAPS: f64 = 0.03;
-/// And for mounting, whose tables of mounts it hashes by address: by 1.2 %.
-const LEAST_OF_MOUNTS: f64 = 0.02;
+/// And for mounting, whose tables of mounts it hashes by address: by 1.8 % in one guest, between two states of which the
+/// dearer does less.
+const LEAST_OF_MOUNTS: f64 = 0.03;
 /// By how much a row may differ between few objects and many.
 const FLAT: f64 = 0.01;
 /// States of few and of many objects.
@@ -205,7 +206,8 @@ impl Budgets {
                     "{name}: adds {added:.0} instructions, its budget is {budget:.0}"
                 ));
             }
-            let most = (measured * SLACK).max(measured + row.noise(added));
+            // What the operation itself takes was another number when the budget was written.
+            let most = (measured * SLACK).max(measured + row.noise(added) * SLACK);
             if budget > most.ceil() {
                 faults.push(format!(
                     "{name}: a budget of {budget:.0} for {measured:.0} measured guards little: {:.0} is the most",
@@ -284,6 +286,15 @@ mod tests {
         let base = row("map.plain.7", BASE, 10_000.0);
         assert!(budgets.faults(&[base.clone(), row("map.plain.7", "x", 10_330.0)]).is_empty());
         assert_eq!(budgets.faults(&[base, row("map.plain.7", "x", 10_331.0)]).len(), 1);
+    }
+
+    #[test]
+    fn an_operation_that_is_cheaper_than_when_the_budget_was_written_is_no_fault() {
+        let budgets = budgets("[x]\n\"map.plain.7\" = { measured = 149, budget = 454 }\n");
+        let rows = [row("map.plain.7", BASE, 10_093.0), row("map.plain.7", "x", 10_435.0)];
+        assert_eq!(budgets.faults(&rows), [""; 0]);
+        let rows = [row("map.plain.7", BASE, 8_000.0), row("map.plain.7", "x", 8_149.0)];
+        assert!(budgets.faults(&rows)[0].contains("425 is the most"));
     }
 
     #[test]
