@@ -45,6 +45,7 @@
 #include "report.h"
 #include "move.h"
 #include "layer.h"
+#include "backing.h"
 #include "file.h"
 #include "entry.h"
 #include "mount.h"

@@ -65,10 +65,11 @@ static __always_inline packed_answer weigh_moved(u32 slot, u64 asked, struct fil
  * by name after it was gone, and among what is gone before it was there. Then all is decided
  * again; if that happens three times, it cannot be told.
  *
- * @fast: worth a second walk in the program
+ * @is_mapping: nobody asks for the other half of an overlay's file. An open is worth a second walk
+ *              in the program, which is faster
  */
-static __always_inline int judge_file(const bool fast, struct subject subject, struct file *file,
-				      u32 wanted)
+static __always_inline int judge_file(const bool is_mapping, struct subject subject,
+				      struct file *file, u32 wanted)
 {
 	volatile struct aegis_marks *mark = &marks[subject.slot & SLOT_MASK];
 	u64 asked = question(subject.scope, wanted);
@@ -77,13 +78,15 @@ static __always_inline int judge_file(const bool fast, struct subject subject, s
 
 	for (int i = 0; i < 3; i++) {
 		epoch = mark->epoch;
-		if (fast && !i && !has_moved(subject.slot))
+		if (!is_mapping && !i && !has_moved(subject.slot))
 			answer = weigh_unmoved(subject.slot, asked, file);
 		else
 			answer = weigh_moved(subject.slot, asked, file);
 		if (!is_denied(answer))
 			answer = weigh_mounts(subject.slot, asked, mount_of(vfsmount_of(file)),
 					      dentry_of(file), answer);
+		if (is_mapping && !is_denied(answer))
+			answer = weigh_half(subject.slot, asked, file, answer);
 		if (is_denied(answer) || mark->epoch == epoch)
 			goto decided;
 	}
@@ -106,7 +109,7 @@ int BPF_PROG(aegis_file_open, struct file *file, int ret)
 		note_layer(file);
 		return 0;
 	}
-	return judge_file(/* fast= */ true, subject, file, accesses_of_open(file));
+	return judge_file(/* is_mapping= */ false, subject, file, accesses_of_open(file));
 }
 
 /* What may be done through a mapping of a file. */
@@ -120,7 +123,7 @@ static __always_inline int judge_mapping(struct file *file, u32 wanted)
 	/* What was opened to be run is mapped to be run, whatever else its pages are for. */
 	if (file->f_flags & __FMODE_EXEC)
 		wanted = 1U << AEGIS_EXEC;
-	return judge_file(/* fast= */ false, subject, file, wanted);
+	return judge_file(/* is_mapping= */ true, subject, file, wanted);
 }
 
 SEC("lsm/mmap_file")

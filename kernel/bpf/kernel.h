@@ -76,6 +76,9 @@ enum {
 	DEVPTS_SUPER_MAGIC = 0x1cd1,
 };
 
+/* And the one whose files are two. */
+#define OVERLAYFS_SUPER_MAGIC 0x794c7630
+
 /* <uapi/asm-generic/mman-common.h>, <linux/mm.h> */
 enum {
 	PROT_READ = 1,
@@ -157,11 +160,22 @@ struct path {
 	struct dentry *dentry;
 };
 
+struct address_space {
+	struct inode *host;
+};
+
 struct file {
 	struct path f_path;
 	struct inode *f_inode; /* behind f_path, or below it where filesystems are stacked */
+	struct address_space *f_mapping;
+	void *private_data;
 	unsigned int f_flags;
 	unsigned int f_mode;
+};
+
+/* Since 6.8, what a file that backs another one is the beginning of. */
+struct backing_file {
+	struct path user_path; /* by which the other one was opened */
 };
 
 struct kernfs_node {

@@ -147,6 +147,89 @@ mod denial {
         case.forget();
     }
 
+    /// What is mapped is the file below, and it is asked for by the one above.
+    #[test]
+    fn a_rule_on_running_a_lower_file_holds_for_what_is_mapped_through_the_overlay() {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        let below = layers.file("lower/program");
+        layers.mount("");
+        let merged = layers.path("merged/program");
+        let mut inside = case.inside();
+        let maps = [map(&merged, Mapping::Exec), map(&merged, Mapping::LateExec)];
+        case.control(&mut inside, &maps);
+        case.enforce(Rule::deny("r").file(&below).access(&["exec"]));
+        for map in &maps {
+            case.denied(&mut inside, "r", map);
+        }
+        case.allowed(&mut inside, &map(&merged, Mapping::Read));
+        case.settle();
+    }
+
+    #[test]
+    fn a_rule_on_running_a_merged_file_holds_for_what_is_mapped_of_the_layer() {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        layers.file("lower/program");
+        layers.file("lower/vault/program");
+        layers.mount("");
+        let merged = ["merged/program", "merged/vault/program"].map(|name| layers.path(name));
+        let mut inside = case.inside();
+        let kinds = [Mapping::Exec, Mapping::LateExec];
+        for path in &merged {
+            case.control(&mut inside, &kinds.map(|kind| map(path, kind)));
+        }
+        let rule = Rule::deny("r").file(&merged[0]).beneath(layers.path("merged/vault"));
+        case.enforce(rule.access(&["exec"]));
+        for path in &merged {
+            for kind in kinds {
+                case.denied(&mut inside, "r", &map(path, kind));
+            }
+            case.allowed(&mut inside, &map(path, Mapping::Read));
+        }
+        case.settle();
+    }
+
+    /// A descriptor from before is no way to what the layer below is denied for.
+    #[test]
+    fn what_was_opened_before_is_not_mapped_where_the_file_below_is_denied() {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        let below = layers.file("lower/secret");
+        layers.mount("");
+        let merged = layers.path("merged/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[hold(&merged, OFlags::RDONLY), map(&merged, Mapping::Read)]);
+        case.enforce(Rule::deny("r").file(&below));
+        case.denied(&mut inside, "r", &map(&merged, Mapping::Read));
+        case.settle();
+    }
+
+    /// Attributes went up first; with the content comes what it is denied for.
+    #[test]
+    fn content_that_follows_its_attributes_up_takes_the_denial_along() {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        layers.file("lower/vault/secret");
+        let exact = layers.file("lower/exact");
+        layers.mount(",metacopy=on");
+        let merged = ["merged/vault/secret", "merged/exact"].map(|name| layers.path(name));
+        let mut inside = case.inside();
+        case.control(&mut inside, &merged.each_ref().map(read));
+        case.enforce(Rule::deny("r").file(&exact).beneath(layers.path("lower/vault")));
+        for path in &merged {
+            std::os::unix::fs::chown(path, Some(65534), None).unwrap();
+            let opened = fs::OpenOptions::new().append(true).open(path);
+            std::io::Write::write_all(&mut opened.unwrap(), b"more").unwrap();
+            case.denied(&mut inside, "r", &read(path));
+        }
+        for name in ["upper/vault/secret", "upper/exact"] {
+            assert_eq!(fs::read_to_string(layers.path(name)).unwrap(), "contentmore");
+            case.denied(&mut inside, "r", &read(layers.path(name)));
+        }
+        case.settle();
+    }
+
     /// With metacopy, attributes go up and the content stays below.
     #[test]
     fn a_copy_of_attributes_alone_leaves_the_content_denied() {
