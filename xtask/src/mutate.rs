@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
@@ -15,9 +16,9 @@ use toml::{Table, Value};
 use crate::accel::Accel;
 use crate::command::{root, run as run_command, target};
 use crate::dist::{TRIPLE, static_cargo, static_target};
-use crate::guests;
-use crate::kernels;
-use crate::payload::{self, Test};
+use crate::guests::{self, Chosen};
+use crate::kernels::{self, Kernel};
+use crate::payload::{self, Program, Test};
 use crate::talk::{Step, answer};
 
 /// What to take out.
@@ -26,14 +27,14 @@ pub(crate) struct Arguments {
     /// Only this hook or step; all without.
     #[arg(long)]
     hook: Vec<String>,
-    /// Run every test of a denial, and not only those that must fail.
+    /// Run every test of a way to a file, and not only those that must fail (or, to write them down, of its modules).
     #[arg(long)]
     whole: bool,
     /// Write down which tests fail, in tests/mutants.toml.
     #[arg(long)]
     write: bool,
     /// Series of the guest's kernel.
-    #[arg(long, default_value = "6.12")]
+    #[arg(long, default_value = KERNEL)]
     kernel: String,
 }
 
@@ -44,6 +45,8 @@ struct Mutant {
     file: String,
     find: String,
     replace: String,
+    /// Modules of tests that are asked whether they miss it, parted by blanks.
+    modules: String,
     /// Tests that must fail.
     tests: BTreeSet<String>,
 }
@@ -52,11 +55,31 @@ type Mutants = BTreeMap<String, Mutant>;
 
 const FILE: &str = "tests/mutants.toml";
 const SOURCES: &str = "kernel/bpf";
-/// Must pass whatever is taken out but `file_open`: else the guest is broken, and not the programs.
-const CONTROLS: [&str; 1] = ["guest::preamble::this_machine_can_do_the_job"];
+/// The series that the lists are made on.
+const KERNEL: &str = "6.12";
+/// Must pass whatever is taken out but `file_open`: else the guest is broken, or what is left of the programs is refused.
+const CONTROLS: [&str; 2] = [
+    "guest::preamble::this_machine_can_do_the_job",
+    "guest::layers::apply_says_what_a_rule_on_a_merged_path_is_worth",
+];
+/// Without it nothing comes into force, since no proof succeeds.
+const THE_HOOK: &str = "file_open";
 
 /// 0 if all is as it must be.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
+    let faults = faults(arguments)?;
+    for fault in &faults {
+        answer(fault);
+    }
+    Ok(i32::from(!faults.is_empty()))
+}
+
+/// What is not as it must be when each hook and step is taken out in turn, and the tests run that name it.
+pub(crate) fn check() -> anyhow::Result<Vec<String>> {
+    faults(&Arguments { hook: Vec::new(), whole: false, write: false, kernel: KERNEL.to_owned() })
+}
+
+fn faults(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
     let mut mutants = read()?;
     for hook in hooks()? {
         mutants.entry(hook).or_default();
@@ -65,23 +88,61 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
         [] => mutants.keys().cloned().collect(),
         some => some.to_vec(),
     };
-    let whole = arguments.whole || arguments.write;
-    let mut faults = Vec::new();
-    for name in chosen {
-        let mutant = mutants.get(&name).cloned().unwrap_or_default();
-        let tests = tried(&name, &mutant, &arguments.kernel, whole)?;
-        if arguments.write {
-            let failed = tests.iter().filter(|test| !test.passed).map(|test| test.name.clone());
-            mutants.insert(name, Mutant { tests: failed.collect(), ..mutant });
-            write(&mutants)?;
-        } else {
-            faults.extend(judge(&name, &mutant, &tests));
+    let kernels = kernels::obtain(std::slice::from_ref(&arguments.kernel), false)?;
+    let Some(kernel) = kernels.first() else {
+        bail!("failed to obtain a kernel {}", arguments.kernel)
+    };
+    let guests = Guests {
+        kernel,
+        accel: Accel::of_this_machine(kernel)?,
+        programs: payload::build()?,
+        building: Mutex::new(()),
+        asked: match arguments {
+            Arguments { whole: true, .. } => Asked::Whole,
+            Arguments { write: true, .. } => Asked::Modules,
+            _ => Asked::Named,
+        },
+    };
+    let chosen = Mutex::new(chosen.into_iter());
+    let faults = Mutex::new(Vec::new());
+    let mutants = Mutex::new(mutants);
+    let work = || -> anyhow::Result<()> {
+        loop {
+            let Some(name) = locked(&chosen)?.next() else { return Ok(()) };
+            let mutant = locked(&mutants)?.get(&name).cloned().unwrap_or_default();
+            let tests = guests.tried(&name, &mutant)?;
+            if let Some(first) = tests.first()
+                && name != THE_HOOK
+                && tests.iter().all(|test| !test.passed)
+            {
+                let output = &first.output;
+                let fault =
+                    format!("without {name}: nothing works, as {} shows: {output}", first.name);
+                locked(&faults)?.push(fault);
+            } else if arguments.write {
+                let failed = tests.iter().filter(|test| !test.passed);
+                let tests = failed.map(|test| test.name.clone()).collect();
+                let mut mutants = locked(&mutants)?;
+                mutants.insert(name, Mutant { tests, ..mutant });
+                write(&mutants)?;
+            } else {
+                locked(&faults)?.extend(judge(&name, &mutant, &tests));
+            }
         }
-    }
-    for fault in &faults {
-        answer(fault);
-    }
-    Ok(i32::from(!faults.is_empty()))
+    };
+    std::thread::scope(|scope| {
+        let workers = [(); guests::AT_ONCE].map(|()| scope.spawn(work));
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })?;
+    let mut faults = faults.into_inner().unwrap_or_default();
+    faults.sort();
+    Ok(faults)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> anyhow::Result<std::sync::MutexGuard<'_, T>> {
+    mutex.lock().ok().context("failed to go on: another mutant came to no end")
 }
 
 /// Each of them must fail without it, and no other one.
@@ -103,21 +164,48 @@ fn judge(name: &str, mutant: &Mutant, tests: &[Test]) -> Vec<String> {
     faults
 }
 
-/// Builds the mutant and runs tests: all of denials, or those that are named and some that must pass.
-fn tried(name: &str, mutant: &Mutant, series: &str, whole: bool) -> anyhow::Result<Vec<Test>> {
-    let kernels = kernels::obtain(&[series.to_owned()], false)?;
-    let Some(kernel) = kernels.first() else { bail!("failed to obtain a kernel {series}") };
-    let accel = Accel::of_this_machine(kernel)?;
-    let programs = payload::build()?;
-    let step = Step::begin(format!("building without {name}"));
-    let binary = build(name, mutant);
-    step.end(if binary.is_ok() { "" } else { "failed" });
-    let names: Vec<&str> = mutant.tests.iter().map(String::as_str).chain(CONTROLS).collect();
-    let names = if whole { None } else { Some(names.join(" ")) };
-    let results = guests::results(kernel, accel, &binary?, &programs, names.as_deref())?;
-    let failed = results.tests.iter().filter(|test| !test.passed).count();
-    answer(format_args!("without {name}: {failed} of {} tests fail", results.tests.len()));
-    Ok(results.tests)
+/// Where mutants are tried.
+struct Guests<'a> {
+    kernel: &'a Kernel,
+    accel: Accel,
+    programs: Vec<Program>,
+    /// One build at a time: what comes of it has one place.
+    building: Mutex<()>,
+    asked: Asked,
+}
+
+/// Which tests are run without a hook or a step.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// Those that must fail, and some that must pass.
+    Named,
+    /// Those of the modules that it names.
+    Modules,
+    /// And those of all ways to a file.
+    Whole,
+}
+
+impl Guests<'_> {
+    /// Builds the mutant and runs tests.
+    fn tried(&self, name: &str, mutant: &Mutant) -> anyhow::Result<Vec<Test>> {
+        let binary = {
+            let _one = locked(&self.building)?;
+            let step = Step::begin(format!("building without {name}"));
+            let binary = build(name, mutant);
+            step.end(if binary.is_ok() { "" } else { "failed" });
+            binary?
+        };
+        let names: Vec<&str> = mutant.tests.iter().map(String::as_str).chain(CONTROLS).collect();
+        let chosen = match self.asked {
+            Asked::Named => Chosen::Named(names.join(" ")),
+            Asked::Modules => Chosen::Modules(&mutant.modules),
+            Asked::Whole => Chosen::OfWays(&mutant.modules),
+        };
+        let results = guests::results(self.kernel, self.accel, &binary, &self.programs, &chosen)?;
+        let failed = results.tests.iter().filter(|test| !test.passed).count();
+        answer(format_args!("without {name}: {failed} of {} tests fail", results.tests.len()));
+        Ok(results.tests)
+    }
 }
 
 fn build(name: &str, mutant: &Mutant) -> anyhow::Result<PathBuf> {
@@ -128,9 +216,10 @@ fn build(name: &str, mutant: &Mutant) -> anyhow::Result<PathBuf> {
         fs::write(&file, text).with_context(|| format!("failed to write {}", file.display()))?;
     }
     let mut cargo = static_cargo()?;
-    cargo.args(["build", "--quiet", "--release", "--package", "aegisbpf", "--features", "static"]);
-    run_command(cargo.env("AEGIS_BPF_SOURCES", &copy))?;
-    let built = static_target().join(TRIPLE).join("release/aegisbpf");
+    // What is taken out of the programs does not ask for what takes a linker a minute.
+    cargo.args(["build", "--quiet", "--profile", "mutants", "--package", "aegisbpf"]);
+    run_command(cargo.args(["--features", "static"]).env("AEGIS_BPF_SOURCES", &copy))?;
+    let built = static_target().join(TRIPLE).join("mutants/aegisbpf");
     let kept = copy.join("aegisbpf");
     fs::copy(&built, &kept).with_context(|| format!("failed to write {}", kept.display()))?;
     Ok(kept)
@@ -201,7 +290,7 @@ fn read() -> anyhow::Result<Mutants> {
         let tests = row.get("tests").and_then(Value::as_array).into_iter().flatten();
         let tests = tests.filter_map(Value::as_str).map(str::to_owned).collect();
         let (file, find, replace) = (text("file"), text("find"), text("replace"));
-        mutants.insert(name, Mutant { file, find, replace, tests });
+        mutants.insert(name, Mutant { file, find, replace, modules: text("modules"), tests });
     }
     Ok(mutants)
 }
@@ -217,6 +306,7 @@ fn write(mutants: &Mutants) -> anyhow::Result<()> {
                 row.insert(key.to_owned(), Value::String(text.clone()));
             }
         }
+        row.insert("modules".to_owned(), Value::String(mutant.modules.clone()));
         let tests = mutant.tests.iter().cloned().map(Value::String).collect();
         row.insert("tests".to_owned(), Value::Array(tests));
         table.insert(name.clone(), Value::Table(row));
@@ -228,8 +318,8 @@ fn write(mutants: &Mutants) -> anyhow::Result<()> {
 
 const HEAD: &str = "\
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# What can be taken out of kernel/bpf, a hook by its name or a step by what is replaced, and the tests of denials that
-# must fail without it, and no others. `cargo xtask mutate-hooks --write` makes the lists anew; the commit says why.
+# What can be taken out of kernel/bpf, a hook by its name or a step by what is replaced, and the tests that must fail
+# without it, and no others of its modules. `cargo xtask mutate-hooks --write` makes the lists anew; the commit says why.
 
 ";
 

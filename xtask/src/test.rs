@@ -14,7 +14,9 @@ use clap::{Args, ValueEnum};
 
 use crate::command::{cargo, program, root, tool};
 use crate::talk::{answer, note};
-use crate::{abi, bench, deps, dist, foreign, fuzz, guests, interop, payload, rules, setup};
+use crate::{
+    abi, bench, deps, dist, foreign, fuzz, guests, interop, mutate, payload, rules, setup,
+};
 
 /// What to run.
 #[derive(Args, Debug)]
@@ -134,6 +136,9 @@ fn answers_and_cost(arguments: &Arguments) -> Counts {
             counts += stage("answers, read by others", faults);
         }
         counts += cost.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        if arguments.full && arguments.has(Part::Guests) {
+            counts += stage("hooks and steps taken out", || Ok(list(&mutate::check()?)));
+        }
         counts
     })
 }
