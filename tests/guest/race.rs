@@ -116,7 +116,7 @@ mod denial {
         trade(&top, &name, &other);
         replace(&top, &aside);
 
-        let rounds = if std::env::var_os("AEGIS_FULL").is_some() { 600 } else { 6 };
+        let rounds = if std::env::var_os("AEGIS_FULL").is_some() { 600 } else { 10 };
         let files: Vec<PathBuf> = all.iter().map(|watched| watched.path.clone()).collect();
         let movers: [Box<dyn Fn() + Sync>; 4] = [
             Box::new(|| rotate(&top, &secret, &old)),

@@ -38,6 +38,8 @@ pub(crate) const AT_ONCE: usize = 2;
 const FEWEST: usize = 4;
 /// For everything in one guest, its boot included: some 150 tests of two to three seconds.
 const BUDGET: Duration = Duration::from_secs(1200);
+/// With `--full`: a race of ten minutes takes 40 of an emulated processor, and ten thousand steps of stories as many.
+const BUDGET_IN_FULL: Duration = Duration::from_secs(14_400);
 
 /// Each map that is put into another waits for a grace period, which an emulated processor is slow to come to. It is
 /// waited for as it is on a host, but asked for: an apply on 5.10 takes 0.6 s and not 1.5 s. `--full` does without.
@@ -154,7 +156,7 @@ pub(crate) fn results(
     };
     let guest = Boot::Ordinary.guest(kernel, accel, binary, programs, "", false);
     let guest = guest
-        .timeout(BUDGET * 3)
+        .timeout(BUDGET_IN_FULL)
         .environment("AEGIS_ONLY", &only)
         .environment("AEGIS_NAMES", names);
     let outcome = guest.run(&["exec /guest/run-tests".to_owned()], Show::Nothing)?;
@@ -205,7 +207,7 @@ impl Boot {
             Self::Null => (DENIAL, String::new()),
         };
         let mut guest = Guest::new(kernel, accel)
-            .timeout(if full { BUDGET * 3 } else { BUDGET })
+            .timeout(if full { BUDGET_IN_FULL } else { BUDGET })
             .disk(Disk::Xfs)
             .disk(Disk::Btrfs)
             .put(binary, "/usr/bin/aegisbpf")
