@@ -22,7 +22,7 @@ typedef unsigned int aegis_u32;
 typedef unsigned long long aegis_u64;
 
 /* First word of the control map. A binary that does not know it touches nothing. */
-#define AEGIS_ABI_VERSION 2
+#define AEGIS_ABI_VERSION 3
 
 enum aegis_limit {
 	/* Slot 0 is "no generation"; 1 to 4 are active, previous, candidate, spare. */
@@ -105,6 +105,8 @@ struct aegis_late_row {
 	aegis_u64 labels; /* up to three, of 16 bits each: label, and enum aegis_why << 13 */
 	aegis_u32 node;	  /* its place in the tree of paths, if names are bound below it; or 0 */
 	aegis_u32 flags;  /* enum aegis_row_flag */
+	aegis_u32 uid;	  /* whose process had the row made; ~0: nobody knows */
+	aegis_u32 reserved;
 };
 
 /*
@@ -370,7 +372,7 @@ static inline aegis_u64 aegis_hash_byte(aegis_u64 hash, aegis_u8 byte)
 #ifndef __cplusplus
 _Static_assert(sizeof(struct aegis_inode_key) == 16, "no holes");
 _Static_assert(sizeof(struct aegis_object_row) == 16, "no holes");
-_Static_assert(sizeof(struct aegis_late_row) == 16, "no holes");
+_Static_assert(sizeof(struct aegis_late_row) == 24, "no holes");
 _Static_assert(sizeof(struct aegis_marks) == 32, "no holes");
 _Static_assert(sizeof(struct aegis_name_key) == 16, "no holes");
 _Static_assert(sizeof(struct aegis_cgroup_row) == 12, "no holes");

@@ -89,6 +89,8 @@ pub(crate) struct Request<'a> {
     pub(crate) link_scan: bool,
     /// Whether it may deny what is needed to log in and undo it.
     pub(crate) allow_lockout: bool,
+    /// Whether it is forgotten that files have left denied places with no room to note it.
+    pub(crate) forget_lost: bool,
     /// How long the kernel waits for a confirmation before it goes back by itself.
     pub(crate) confirm_within: Option<Duration>,
     /// Whether the next boot begins with what comes of this, once it is confirmed.
@@ -108,6 +110,7 @@ impl<'a> Request<'a> {
             dry_run: false,
             link_scan: true,
             allow_lockout: true,
+            forget_lost: false,
             confirm_within: None,
             confirms: true,
             takes_over: false,
@@ -297,6 +300,9 @@ impl Attempt<'_> {
             self.anew = Some(*slot);
             let again = match &self.request.wish {
                 Wish::Anew(why) => Again::Fill(why.clone()),
+                _ if self.request.forget_lost && kernel.marks(*slot).lost > 0 => {
+                    Again::Fill("that files were lost is to be forgotten".to_owned())
+                }
                 _ => self.again(&kernel, (*slot, generation), &wanted, &ruleset, steps)?,
             };
             match again {

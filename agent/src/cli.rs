@@ -169,6 +169,9 @@ pub(crate) struct Apply {
     /// Insist on denying what is needed to log in: init, shells, libc, PAM
     #[arg(long)]
     pub(crate) allow_lockout: bool,
+    /// Forget that files have left denied places with no room to note it, once they are dealt with
+    #[arg(long, requires = "reason")]
+    pub(crate) forget_lost: bool,
     /// Do everything but put it in force
     #[arg(long)]
     pub(crate) dry_run: bool,

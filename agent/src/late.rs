@@ -116,7 +116,8 @@ impl<'a> Leaving<'a> {
         Ok(all)
     }
 
-    /// Adds them to a slot that is filled, perhaps of other programs, so that no more can be missed.
+    /// Adds them to a slot that is filled, perhaps of other programs, so that no more can be missed. That some were
+    /// lost for want of room goes along as well, unless it `forgets_lost`.
     pub(crate) fn carry(
         &self,
         kernel: &Kernel,
@@ -124,6 +125,7 @@ impl<'a> Leaving<'a> {
         meaning: &Meaning,
         every: u32,
         after: &Ruleset,
+        forgets_lost: bool,
     ) -> anyhow::Result<()> {
         let rows = self.rows(after)?;
         let write = |((dev, ino, generation), taken): (Key, TakenAlong)| {
@@ -132,6 +134,11 @@ impl<'a> Leaving<'a> {
         let rows: Vec<(InodeKey, LateRow)> = rows.into_iter().map(write).collect();
         let (rows, lost) = rows.split_at(rows.len().min(AEGIS_LATE_ROWS as usize));
         kernel.count_lost(to, u32::try_from(lost.len()).unwrap_or(u32::MAX));
+        // A generation that is filled anew knows no more of them than the one before, or the one before a reboot.
+        if !forgets_lost {
+            let active = self.active.as_ref().map(|active| self.kernel.marks(active.slot).lost);
+            kernel.count_lost(to, active.unwrap_or(self.kept.lost));
+        }
         kernel.add_late(to, rows).context("failed to carry over what files took along")
     }
 }
@@ -168,7 +175,8 @@ fn settle(context: &Context, kernel: &Kernel) -> anyhow::Result<Option<String>> 
         let generation = kernel.generation(slot).context("failed to read a generation")?;
         generations.extend(generation.map(|generation| (slot, generation)));
     }
-    let any = generations.iter().any(|(slot, _)| kernel.marks(*slot).late > 0);
+    let mut marks = generations.iter().map(|(slot, _)| kernel.marks(*slot));
+    let any = marks.any(|marks| marks.late > 0 || marks.lost > 0);
     if !any && !Kept::is_written(context) {
         return Ok(None);
     }
@@ -194,6 +202,9 @@ fn settle(context: &Context, kernel: &Kernel) -> anyhow::Result<Option<String>> 
     let mut host = ThisHost::new(context.patience_to_look())?;
     let filesystems = Filesystems::find(&mut host)?;
     let mut kept = before.clone();
+    if let Some(active) = kernel.active() {
+        kept.lost = kernel.marks(active).lost;
+    }
     let mut with_rows = BTreeSet::new();
     for one in &filled {
         for (key, row) in one.late(kernel)? {
@@ -288,6 +299,7 @@ fn unite(taken: &mut TakenAlong, other: TakenAlong) {
     taken.rules.extend((!rules.is_empty()).then(|| rules.into_iter().collect::<Vec<u32>>()));
     taken.node = taken.node.take().or(other.node);
     taken.flags |= other.flags;
+    taken.uid = taken.uid.or(other.uid);
 }
 
 const fn in_order(key: &InodeKey) -> Key {
@@ -334,6 +346,7 @@ mod tests {
     #[test]
     fn of_two_of_the_same_file_the_rules_of_both_hold() {
         let one = |rules: &[&[u32]], node: Option<&[u8]>, flags| TakenAlong {
+            uid: None,
             rules: rules.iter().map(|rules| rules.to_vec()).collect(),
             node: node.map(<[u8]>::to_vec),
             flags,

@@ -64,6 +64,7 @@ mod state;
 mod steps;
 mod switched_off;
 mod time;
+mod took_along;
 mod transition;
 mod trust;
 mod view;

@@ -21,7 +21,6 @@ fn noted(marks: &Marks) -> impl Iterator<Item = (u32, &'static str)> {
         (marks.directories, "directories of policies that came to places of policies"),
         (marks.mounts, "mounts that came or went on, beneath or on the way to objects"),
         (marks.links, "symbolic links on the way to objects that were replaced"),
-        (marks.lost, "files that left places of policies when there was no room to note it"),
     ]
     .into_iter()
 }

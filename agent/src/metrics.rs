@@ -15,6 +15,7 @@ use crate::{
     perf::Perf,
     posture::RuntimeState,
     proof::Proof,
+    took_along::TookAlong,
     transition::Last,
     view::{self, View},
 };
@@ -54,7 +55,7 @@ pub(crate) struct Sample {
 }
 
 /// The table.
-pub(crate) const METRICS: [Metric; 24] = [
+pub(crate) const METRICS: [Metric; 26] = [
     Metric {
         name: "aegisbpf_build",
         kind: Kind::Info,
@@ -255,6 +256,22 @@ pub(crate) const METRICS: [Metric; 24] = [
         read: |sample| plain(count(sample.view.changed.len())),
     },
     Metric {
+        name: "aegisbpf_took_along_rows",
+        kind: Kind::Gauge,
+        unit: "",
+        labels: &[],
+        help: "Rows for files that left denied places and stay denied; there is room for 16384",
+        read: |sample| sample.took_along(|found| found.rows),
+    },
+    Metric {
+        name: "aegisbpf_took_along_lost",
+        kind: Kind::Gauge,
+        unit: "",
+        labels: &[],
+        help: "Files that left denied places when there was no room: they may not be denied",
+        read: |sample| sample.took_along(|found| found.lost),
+    },
+    Metric {
         name: "aegisbpf_perf_latency",
         kind: Kind::Gauge,
         unit: "",
@@ -334,6 +351,11 @@ impl Sample {
             sums[3] += count.drops;
         }
         Ok(Self { view, last, perf, hits })
+    }
+
+    fn took_along(&self, of: fn(&TookAlong) -> u32) -> Vec<Point> {
+        let found = self.view.took_along().and_then(Result::ok);
+        found.map_or_else(Vec::new, |found| plain(f64::from(of(&found))))
     }
 
     fn hits(&self, at: usize) -> Vec<Point> {

@@ -68,6 +68,7 @@ pub(crate) enum Reason {
     ProofFailed,
     DeniedByOther,
     ProofMissing,
+    RowsLost,
     ObjectsMoved,
     Unbound,
 }
@@ -250,6 +251,16 @@ impl Reason {
                 "keep the agent running, or make one with `aegisbpf prove`; see why the last could not run, \
                  below `proof`",
             ),
+            Self::RowsLost => line(
+                "ROWS_LOST",
+                Degraded,
+                true,
+                1,
+                "files have left denied places when there was no room to note it: where they are now, they may \
+                 not be denied",
+                "stop whoever moves so many, see the warnings; move back or delete what has left, then \
+                 `aegisbpf apply` the same policies with --forget-lost --reason",
+            ),
             Self::ObjectsMoved => line(
                 "OBJECTS_MOVED",
                 Degraded,
@@ -273,7 +284,7 @@ impl Reason {
 
     /// All of them, for the tests and the documents.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Proven,
         Self::AllAudit,
         Self::NotAttached,
@@ -292,6 +303,7 @@ impl Reason {
         Self::ProofFailed,
         Self::DeniedByOther,
         Self::ProofMissing,
+        Self::RowsLost,
         Self::ObjectsMoved,
         Self::Unbound,
     ];
@@ -335,6 +347,8 @@ pub(crate) enum Active {
         policies: usize,
         /// Those in mode enforce that have a rule which denies.
         enforcing: usize,
+        /// Whether things have left their places when there was no room to note it.
+        lost: bool,
         /// Whether objects are elsewhere than they were bound.
         moved: bool,
         /// Whether the kernel lacks a label or a scope that it should have.
@@ -393,6 +407,7 @@ pub(crate) const fn posture(seen: &Seen) -> Reason {
         Active::OfAnother => Reason::OtherInstance,
         Active::Unknown => Reason::SetMissing,
         Active::Set { proof: Standing::Missing, .. } => Reason::ProofMissing,
+        Active::Set { lost: true, .. } => Reason::RowsLost,
         Active::Set { moved: true, .. } => Reason::ObjectsMoved,
         Active::Set { unbound: true, .. } => Reason::Unbound,
         Active::Set { enforcing: 0, .. } => Reason::AllAudit,
@@ -416,7 +431,14 @@ mod tests {
     const GOOD: Active = set(2, 1, false);
 
     const fn set(policies: usize, enforcing: usize, moved: bool) -> Active {
-        Active::Set { policies, enforcing, moved, unbound: false, proof: Standing::Passed }
+        Active::Set {
+            policies,
+            enforcing,
+            lost: false,
+            moved,
+            unbound: false,
+            proof: Standing::Passed,
+        }
     }
 
     fn programs(active: Active) -> Seen {
@@ -430,7 +452,14 @@ mod tests {
     }
 
     fn proof(proof: Standing) -> Seen {
-        programs(Active::Set { policies: 1, enforcing: 1, moved: false, unbound: false, proof })
+        programs(Active::Set {
+            policies: 1,
+            enforcing: 1,
+            lost: false,
+            moved: false,
+            unbound: false,
+            proof,
+        })
     }
 
     /// One sight for each reason.
@@ -440,11 +469,21 @@ mod tests {
         let unbound = Active::Set {
             policies: 1,
             enforcing: 1,
+            lost: false,
             moved: false,
             unbound: true,
             proof: Standing::Passed,
         };
+        let lost = Active::Set {
+            policies: 1,
+            enforcing: 1,
+            lost: true,
+            moved: true,
+            unbound: true,
+            proof: Standing::Passed,
+        };
         vec![
+            (programs(lost), Reason::RowsLost),
             (programs(GOOD), Reason::Proven),
             (programs(set(1, 0, false)), Reason::AllAudit),
             (programs(set(1, 0, true)), Reason::ObjectsMoved),

@@ -33,6 +33,7 @@ use crate::{
     starts::Starts,
     state::{State, StoredSet},
     switched_off,
+    took_along::{self, TookAlong},
     trust::Summary,
 };
 
@@ -276,7 +277,9 @@ impl View {
         let fault = self.proof.as_ref().and_then(Proof::fault);
         let found =
             self.unreadable.iter().cloned().chain(hooks).chain(self.changed.iter().cloned());
-        found.chain(owner).chain(fault).chain(uncovered).chain(blockers).next()
+        let lost = self.took_along().filter(|_| self.reason == Reason::RowsLost);
+        let lost = lost.and_then(|found| found.ok()?.told());
+        found.chain(owner).chain(fault).chain(lost).chain(uncovered).chain(blockers).next()
     }
 
     /// What objects have moved since they were bound: as the last proof saw, or as the hooks have
@@ -287,6 +290,18 @@ impl View {
             let (kernel, active) = self.kernel.as_ref().zip(self.active.as_ref())?;
             marks::told(&kernel.marks(active.slot))
         })
+    }
+
+    /// Whether files have left denied places when there was no room to note it.
+    fn has_lost(&self) -> bool {
+        let active = self.kernel.as_ref().zip(self.active.as_ref());
+        active.is_some_and(|(kernel, active)| took_along::lost(kernel, active.slot))
+    }
+
+    /// How much room there is for what files take along.
+    pub(crate) fn took_along(&self) -> Option<Result<TookAlong, aegis_kernel::Error>> {
+        let (kernel, active) = self.kernel.as_ref().zip(self.active.as_ref())?;
+        Some(TookAlong::of(kernel, active.slot))
     }
 
     /// What waits to be confirmed.
@@ -307,6 +322,11 @@ impl View {
     fn warn(&mut self, context: &Context) {
         let mut warnings = Vec::new();
         warnings.extend(self.switch.iter().filter_map(Switch::warning));
+        match self.took_along() {
+            Some(Ok(found)) => warnings.extend(found.told()),
+            Some(Err(error)) => warnings.push(format!("{:#}", anyhow::Error::from(error))),
+            None => {}
+        }
         warnings.extend(self.proof.iter().flat_map(|proof| proof.coverage.warnings.clone()));
         if switched_off::holds() {
             warnings.push(
@@ -379,6 +399,7 @@ impl View {
             Some(InForce { policies: Some(policies), .. }) => Active::Set {
                 policies: policies.all,
                 enforcing: policies.enforcing,
+                lost: self.has_lost(),
                 moved: self.moved().is_some(),
                 unbound: coverage.is_some_and(|found| !found.unbound.is_empty()),
                 proof,

@@ -115,7 +115,11 @@ __noinline u64 with_late_labels(u32 slot, u64 inode_number, u64 is_object, u64 l
 static __always_inline u32 remember_by_key(u32 slot, const struct aegis_inode_key *key, u64 labels,
 					   u64 node_and_flags)
 {
-	struct aegis_late_row row = {.node = node_and_flags, .flags = node_and_flags >> 32};
+	struct aegis_late_row row = {
+		.node = node_and_flags,
+		.flags = node_and_flags >> 32,
+		.uid = bpf_get_current_uid_gid(),
+	};
 	volatile struct aegis_marks *mark = &marks[slot & SLOT_MASK];
 	void *rows = bpf_map_lookup_elem(&late, &slot);
 	struct aegis_late_row *present;
@@ -130,6 +134,7 @@ static __always_inline u32 remember_by_key(u32 slot, const struct aegis_inode_ke
 	if (present) {
 		row.labels = found_both(row.labels, present->labels);
 		row.flags |= present->flags;
+		row.uid = present->uid;
 		if (!row.node)
 			row.node = present->node;
 	}

@@ -26,6 +26,8 @@ pub struct TakenAlong {
     pub node: Option<Vec<u8>>,
     /// As in the row.
     pub flags: u32,
+    /// Whose process had it do so, if that is known.
+    pub uid: Option<u32>,
 }
 
 impl Meaning {
@@ -60,6 +62,7 @@ impl Meaning {
             rules,
             node,
             flags: row.flags,
+            uid: (row.uid != NOBODY_KNOWS).then_some(row.uid),
         })
     }
 
@@ -78,7 +81,13 @@ impl Meaning {
         let node = taken.node.as_ref().and_then(|path| {
             self.nodes.iter().find(|(_, known)| *known == path).map(|(node, _)| *node)
         });
-        LateRow { labels, node: node.unwrap_or(0), flags: taken.flags }
+        LateRow {
+            labels,
+            node: node.unwrap_or(0),
+            flags: taken.flags,
+            uid: taken.uid.unwrap_or(NOBODY_KNOWS),
+            reserved: 0,
+        }
     }
 }
 
@@ -104,6 +113,8 @@ fn translated(rules: &[u32], before: &Ruleset, after: &Ruleset) -> Vec<u32> {
     numbers
 }
 
+/// The uid of a row that was not made by a move that hooks have seen.
+const NOBODY_KNOWS: u32 = u32::MAX;
 /// A label has 13 bits.
 const LABEL: u32 = 0x1fff;
 const WHY_LATE: u32 = aegis_abi::generated::AEGIS_WHY_LATE;
@@ -134,7 +145,7 @@ mod tests {
 
     fn row(labels: &[u64], node: u32) -> LateRow {
         let labels = labels.iter().rev().fold(0, |all, label| all << 16 | label | 7 << 13);
-        LateRow { labels, node, flags: 1 }
+        LateRow { labels, node, flags: 1, uid: 1000, reserved: 0 }
     }
 
     fn meaning(labels: &[&[u32]], nodes: &[(u32, &[u8])]) -> Meaning {

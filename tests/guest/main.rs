@@ -43,6 +43,7 @@ mod provenance;
 mod race;
 mod resolving;
 mod rollback;
+mod room;
 mod scope;
 mod start;
 mod stopped;

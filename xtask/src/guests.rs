@@ -24,7 +24,7 @@ const LOCKED_DOWN: &str = "boot_lockdown";
 const OWN_BOOTS: &str = "boot_without_bpf_lsm boot_lockdown";
 /// Modules that ask how commands and what they change are dealt with, which is the same on all kernels but for what the oldest
 /// lacks and the newest has: in the ordinary run they run on these two.
-const OF_USER_SPACE: &str = "agent deadline emergency_command failure faults handover instances left matrix posture resolving rollback start stopped";
+const OF_USER_SPACE: &str = "agent deadline emergency_command failure faults handover instances left matrix posture resolving rollback room start stopped";
 /// Those of them that ask a kernel for no more than files: the ordinary run asks the newest.
 const OF_FILES: &str = "config documents provenance trust";
 /// Those that ask what is denied of a file, by whatever way: here each hook and each step of bookkeeping is missed. What

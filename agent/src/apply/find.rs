@@ -81,7 +81,7 @@ impl Attempt<'_> {
             let every = rows.unknown_label;
             drop(rows);
             // From now on the hooks note what leaves in this slot as well.
-            leaving.carry(kernel, slot, &meaning, every, ruleset)?;
+            leaving.carry(kernel, slot, &meaning, every, ruleset, self.request.forget_lost)?;
             undo.note(&self.context.meaning(slot.number()));
             late::keep(self.context, slot, &generation, &meaning)?;
             steps.next("look again");

@@ -34,7 +34,8 @@ impl Attempt<'_> {
             Wish::Anew(_) | Wish::Same => Vec::new(),
         };
         let weakening = changes.iter().any(PolicyDifference::denies_less)
-            || matches!(self.request.wish, Wish::Remove(_));
+            || matches!(self.request.wish, Wish::Remove(_))
+            || self.request.forget_lost;
         let refilled = self.refilled.iter().flat_map(|why| {
             let revision = generation.revision.to_string();
             [("refilled".to_owned(), why.clone()), ("revision".to_owned(), revision)]

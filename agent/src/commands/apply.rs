@@ -34,6 +34,7 @@ pub(super) fn run(context: &Context, args: &cli::Apply) -> anyhow::Result<Answer
             dry_run: args.dry_run,
             link_scan: !args.no_link_scan,
             allow_lockout: args.allow_lockout,
+            forget_lost: args.forget_lost,
             confirm_within: args.confirm_within,
             takes_over: true,
             ..Request::new("apply", Wish::Put(candidates, args.mode), args.reason.as_deref())

@@ -18,8 +18,8 @@ pub(crate) struct Keeper {
     said: Option<String>,
 }
 
-/// The generation of a slot, how many late rows it has, and how many were added.
-type Noted = (u64, u32, u32, u32);
+/// The generation of a slot, how many late rows it has, how many were added, and how many found no room.
+type Noted = (u64, u32, u32, u32, u32);
 
 impl Keeper {
     /// Writes it down if something has changed, or if that failed some time ago. The answer is what is new to be said.
@@ -35,7 +35,7 @@ impl Keeper {
         let noted = |slot| {
             let generation = kernel.generation(slot).ok().flatten()?;
             let marks = kernel.marks(slot);
-            Some((generation.number, generation.revision, marks.late, marks.epoch))
+            Some((generation.number, generation.revision, marks.late, marks.epoch, marks.lost))
         };
         let now = Slot::all().filter_map(noted).collect();
         if self.noted == now && !self.failed {

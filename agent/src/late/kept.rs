@@ -42,6 +42,9 @@ pub(super) struct Took {
     pub(super) node: Option<Vec<u8>>,
     /// As in the row.
     flags: u32,
+    /// Whose process had it do so.
+    #[serde(default)]
+    uid: Option<u32>,
     /// Where it last had a row in the kernel: if it has none there any more, the file is gone.
     seen: Option<Seen>,
 }
@@ -55,7 +58,11 @@ pub(super) struct Seen {
 
 /// All of them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Kept(BTreeMap<Lasting, Took>);
+pub(super) struct Kept {
+    files: BTreeMap<Lasting, Took>,
+    /// As many left when there was no room to note it.
+    pub(super) lost: u32,
+}
 
 /// Keeps aside what cannot be used, for somebody to look at. The answer is what to say.
 pub(super) fn set_aside(context: &Context, error: &anyhow::Error) -> anyhow::Result<String> {
@@ -71,6 +78,8 @@ pub(super) fn set_aside(context: &Context, error: &anyhow::Error) -> anyhow::Res
 #[derive(Deserialize, Serialize)]
 struct File {
     schema: u32,
+    #[serde(default)]
+    lost: u32,
     files: Vec<Line>,
 }
 
@@ -97,15 +106,16 @@ impl Kept {
     }
 
     fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
-        let File { schema, files } = serde_json::from_slice(bytes)?;
+        let File { schema, lost, files } = serde_json::from_slice(bytes)?;
         anyhow::ensure!(schema == SCHEMA, "its schema is {schema}, and not {SCHEMA}");
-        Ok(Self(files.into_iter().map(|line| (line.file, line.took)).collect()))
+        let files = files.into_iter().map(|line| (line.file, line.took)).collect();
+        Ok(Self { files, lost })
     }
 
     fn text(&self) -> anyhow::Result<Vec<u8>> {
         let lines =
-            self.0.iter().map(|(file, took)| Line { file: file.clone(), took: took.clone() });
-        let file = File { schema: SCHEMA, files: lines.collect() };
+            self.files.iter().map(|(file, took)| Line { file: file.clone(), took: took.clone() });
+        let file = File { schema: SCHEMA, lost: self.lost, files: lines.collect() };
         let bytes = serde_json::to_vec(&file).context("failed to write it as JSON")?;
         let size = bytes.len();
         anyhow::ensure!(size as u64 <= FILE_MAX, "it has {size} bytes, and {FILE_MAX} are read");
@@ -119,7 +129,7 @@ impl Kept {
 
     pub(super) fn write(&self, context: &Context) -> anyhow::Result<()> {
         let path = context.left();
-        if self.0.is_empty() {
+        if self.is_empty() {
             return files::remove(&path)
                 .with_context(|| format!("failed to remove {}", path.display()));
         }
@@ -128,17 +138,18 @@ impl Kept {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.files.is_empty() && self.lost == 0
     }
 
     /// A row of the kernel, whose rules are those of `ruleset`.
     pub(super) fn add(&mut self, file: Lasting, taken: &TakenAlong, ruleset: &Ruleset, seen: Seen) {
-        let took = self.0.entry(file).or_default();
+        let took = self.files.entry(file).or_default();
         let rules = taken.rules.iter().flatten().filter_map(|number| ruleset.rule(*number));
         let own = rules.filter(|rule| !rule.built_in);
         took.rules.extend(own.map(|rule| (rule.policy.clone(), rule.rule.id.clone())));
         took.node = taken.node.clone().or_else(|| took.node.take());
         took.flags |= taken.flags;
+        took.uid = took.uid.or(taken.uid);
         took.seen = Some(seen);
     }
 
@@ -148,7 +159,7 @@ impl Kept {
         rules: &BTreeSet<(String, String)>,
         node: impl Fn(&[u8]) -> bool,
     ) {
-        self.0.retain(|_, took| {
+        self.files.retain(|_, took| {
             took.rules.retain(|rule| rules.contains(rule));
             took.node.take_if(|path| !node(path));
             !took.rules.is_empty() || took.node.is_some()
@@ -164,7 +175,7 @@ impl Kept {
         rows: &BTreeSet<Lasting>,
     ) -> anyhow::Result<()> {
         let mut gone = Vec::new();
-        for (file, took) in self.0.iter().filter(|(file, _)| !rows.contains(*file)) {
+        for (file, took) in self.files.iter().filter(|(file, _)| !rows.contains(*file)) {
             let mounted = filesystems.0.iter().filter(|one| one.uuid == file.filesystem);
             let mut there = None;
             for one in mounted {
@@ -192,7 +203,7 @@ impl Kept {
             }
         }
         for file in gone {
-            self.0.remove(&file);
+            self.files.remove(&file);
         }
         match host.hung() {
             Some(hung) => Err(hung.clone().into()),
@@ -211,7 +222,7 @@ impl Kept {
             numbers.insert((&rule.policy, &rule.rule.id), rule.number);
         }
         let mut rows = Vec::new();
-        for (file, took) in &self.0 {
+        for (file, took) in &self.files {
             let named = took.rules.iter();
             let mut rules: Vec<u32> = named
                 .filter_map(|(policy, id)| numbers.get(&(policy.as_str(), id.as_str())).copied())
@@ -223,8 +234,12 @@ impl Kept {
             }
             for one in filesystems.0.iter().filter(|one| one.uuid == file.filesystem) {
                 let key = InodeKey { ino: file.ino, dev: one.dev, generation: file.generation };
-                let taken =
-                    TakenAlong { rules: rules.clone(), node: took.node.clone(), flags: took.flags };
+                let taken = TakenAlong {
+                    rules: rules.clone(),
+                    node: took.node.clone(),
+                    flags: took.flags,
+                    uid: took.uid,
+                };
                 rows.push((key, taken));
             }
         }
@@ -234,7 +249,7 @@ impl Kept {
     /// How many are on filesystems that are not mounted.
     pub(super) fn pending(&self, filesystems: &Filesystems) -> usize {
         let mounted = |file: &Lasting| filesystems.0.iter().any(|one| one.uuid == file.filesystem);
-        self.0.keys().filter(|file| !mounted(file)).count()
+        self.files.keys().filter(|file| !mounted(file)).count()
     }
 }
 
@@ -335,7 +350,8 @@ mod tests {
 
     fn kept(all: Vec<Took>) -> Kept {
         let file = |ino| Lasting { filesystem: "aa".to_owned(), ino, generation: 7 };
-        Kept(all.into_iter().zip(1..).map(|(took, ino)| (file(ino), took)).collect())
+        let files = all.into_iter().zip(1..).map(|(took, ino)| (file(ino), took)).collect();
+        Kept { files, lost: 0 }
     }
 
     #[test]
@@ -348,8 +364,8 @@ mod tests {
         ]);
         let left = BTreeSet::from([("p".to_owned(), "a".to_owned())]);
         all.keep_rules(&left, |path| path == b"/d");
-        assert_eq!(all.0.keys().map(|file| file.ino).collect::<Vec<_>>(), [1, 3]);
-        assert_eq!(all.0.values().next(), Some(&took(&[("p", "a")], None)));
+        assert_eq!(all.files.keys().map(|file| file.ino).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(all.files.values().next(), Some(&took(&[("p", "a")], None)));
     }
 
     #[test]
@@ -358,7 +374,7 @@ mod tests {
         assert_eq!(all.pending(&mounted("aa", 1)), 0);
         assert_eq!(all.pending(&mounted("bb", 1)), 1);
         let key = InodeKey { ino: 1, dev: 5, generation: 7 };
-        assert_eq!(mounted("aa", 5).lasting(&key), all.0.keys().next().cloned());
+        assert_eq!(mounted("aa", 5).lasting(&key), all.files.keys().next().cloned());
         assert_eq!(mounted("aa", 6).lasting(&key), None);
         let rows = all.rows(&mounted("aa", 5), &no_rules());
         assert_eq!(rows.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [key]);
