@@ -206,6 +206,31 @@ mod denial {
         case.forget();
     }
 
+    /// What is bound by inode is what the link led to, and where it leads now nothing is bound yet.
+    #[test]
+    fn a_link_to_a_directory_that_is_switched_by_an_outsider_is_not_followed_from_inside() {
+        let case = Case::new();
+        let (first, second) = (case.file("v1/key"), case.file("v2/key"));
+        case.file("v2/other");
+        link(&case, "v1", "current");
+        let key = case.path("current/key");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&key), read(&second)]);
+        case.enforce(Rule::deny("r").file(&key).access(&["read"]));
+        case.denied(&mut inside, "r", &read(&key));
+        link(&case, "v2", "new");
+        fs::rename(case.path("new"), case.path("current")).unwrap();
+        for name in ["current/key", "current/other"] {
+            let tried = inside.perform(&read(case.path(name)));
+            assert_ne!(tried, Tried::Allowed, "NOT DENIED: {name}");
+        }
+        let last = case.events().pop().unwrap();
+        assert_eq!((&last["rule"], &last["why"]), (&"r".into(), &"on-the-way".into()), "{last}");
+        let tried = inside.perform(&read(&first));
+        assert_ne!(tried, Tried::Allowed, "NOT DENIED: {}", read(&first));
+        case.forget();
+    }
+
     /// A hard link from before the policy, out of a directory that is denied as a whole.
     #[test]
     fn other_names_of_what_is_beneath_a_denied_directory_are_found_at_apply() {

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use aegis_tests::{Case, Rule, aegisbpf, machine::Mounted};
+use aegis_tests::{Case, Process, Rule, aegisbpf, machine::Mounted, operation::*};
 
 /// Who makes a mount namespace, as every container and many services do, tells the mounts in it to be private.
 #[test]
@@ -24,11 +24,40 @@ fn a_mount_namespace_that_is_made_moves_nothing_and_a_mount_does() {
     drop(mounted);
 }
 
+fn reason() -> serde_json::Value {
+    aegisbpf(&["status"]).yes()["reason_code"].clone()
+}
+
+#[test]
+fn a_mount_that_is_taken_away_moves_what_was_bound_in_it() {
+    let case = Case::new();
+    let mounted = Mounted::tmpfs(case.directory("here"));
+    let secret = case.file("here/secret");
+    case.enforce(Rule::deny("r").file(&secret));
+    assert_eq!(reason(), "PROVEN");
+    mounted.unmount();
+    assert_eq!(reason(), "OBJECTS_MOVED");
+}
+
+#[test]
+fn what_becomes_the_root_of_a_mount_namespace_moves_what_is_bound_in_it() {
+    let case = Case::new();
+    let (vault, new) = (case.directory("vault"), case.directory("new"));
+    case.directory("vault/old");
+    case.enforce(Rule::deny("r").beneath(&vault));
+    let mut outsider = Process::outside();
+    case.allowed(&mut outsider, &leave_mounts());
+    case.allowed(&mut outsider, &bind(&vault, &new));
+    assert_eq!(reason(), "PROVEN");
+    case.allowed(&mut outsider, &pivot(&new, new.join("old")));
+    assert_eq!(reason(), "OBJECTS_MOVED");
+}
+
 mod denial {
     use std::fs;
 
     use aegis_tests::{
-        Case, Rule,
+        Case, Process, Rule,
         machine::{Mounted, drop_caches},
         operation::*,
     };
@@ -296,6 +325,31 @@ mod denial {
         case.allowed(&mut later, &bind(&nested, &elsewhere));
         case.denied_to_all(&mut later, "r", &read(elsewhere.join("a/secret")));
         case.settle();
+    }
+
+    /// The same by move_mount(2), of what was mounted where no object is.
+    #[test]
+    fn what_was_moved_there_later_is_denied_at_every_other_place() {
+        let (case, _, mut inside) = Case::of_a_vault(|rule| rule);
+        let (nested, elsewhere) = (case.directory("vault/nested"), case.directory("elsewhere"));
+        let other = case.directory("other");
+        // Of a shared mount nothing is moved away.
+        let private = Mounted::bind(&other, &other);
+        rustix::mount::mount_change(&other, rustix::mount::MountPropagationFlags::PRIVATE).unwrap();
+        case.directory("other/place");
+        let mount = Mounted::tmpfs(case.path("other/place"));
+        case.file("other/place/a/secret");
+        case.allowed(&mut inside, &leave_mounts());
+        let mut outsider = Process::outside();
+        case.allowed(&mut outsider, &move_tree(case.path("other/place"), &nested));
+        let mut later = case.inside();
+        case.allowed(&mut later, &leave_mounts());
+        case.allowed(&mut later, &bind(&nested, &elsewhere));
+        case.denied_to_all(&mut later, "r", &read(elsewhere.join("a/secret")));
+        case.settle();
+        rustix::mount::unmount(&nested, rustix::mount::UnmountFlags::DETACH).unwrap();
+        std::mem::forget(mount);
+        private.unmount();
     }
 
     #[test]

@@ -1,8 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What moves: from inside nothing leaves a place for one where less is denied; what outsiders move keeps its denials.
 
+use std::fs;
+
+use aegis_tests::{Case, Rule, aegisbpf};
+
+/// What a file took along is known as long as the file is there, and no longer: the room for it is not endless.
+#[test]
+fn what_a_file_took_along_goes_with_it() {
+    let case = Case::new();
+    let files = ["one", "two"].map(|name| case.file(format!("vault/{name}")));
+    case.enforce(Rule::deny("r").beneath(case.path("vault")));
+    let rows = || aegisbpf(&["status"]).yes()["took_along"]["rows"].as_u64().unwrap();
+    let before = rows();
+    let left = ["one", "two"].map(|name| case.path(name));
+    for (file, left) in files.iter().zip(&left) {
+        fs::rename(file, left).unwrap();
+    }
+    assert_eq!(rows(), before + 2);
+    fs::remove_file(&left[0]).unwrap();
+    assert_eq!(rows(), before + 1);
+    fs::rename(&left[1], &files[1]).unwrap();
+    fs::remove_file(&files[1]).unwrap();
+    assert_eq!(rows(), before);
+    case.settle();
+}
+
 mod denial {
-    use std::{fs, path::PathBuf};
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
 
     use aegis_tests::{Case, Process, Rule, operation::*};
     use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -346,6 +374,65 @@ mod denial {
             let tried = inside.perform(&read(case.path(name)));
             assert_ne!(tried, Tried::Allowed, "NOT DENIED: {name} by {rule}");
         }
+        case.forget();
+    }
+
+    /// Which of the two holds there can only be known by looking again, so to each workload what either says. On the
+    /// root filesystem: elsewhere the names from the mount point on are followed in any case.
+    #[test]
+    fn directories_of_two_workloads_that_change_places_are_denied_to_each_by_name() {
+        let case = Case::new();
+        let other = format!("{}/other", case.workload());
+        case.make_cgroup(&other);
+        let top = Path::new("/").join(format!("root-{}", std::process::id()));
+        let file = |name: &str| {
+            let path = top.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "content").unwrap();
+            path
+        };
+        let paths = ["one/dir/file", "two/dir/file"].map(file);
+        let mut inside = case.inside();
+        case.control(&mut inside, &paths.each_ref().map(read));
+        case.apply(
+            &case
+                .policy()
+                .workload("o", &[&other])
+                .rule(Rule::deny("one").beneath(top.join("one/dir")))
+                .rule(Rule::deny("two").of("o").beneath(top.join("two/dir"))),
+        );
+        case.denied(&mut inside, "one", &read(&paths[0]));
+        case.allowed(&mut inside, &read(&paths[1]));
+        swap(top.join("one"), top.join("two"));
+        // Another directory by that name, in the one that came here.
+        file("fresh/file");
+        swap(top.join("one/dir"), top.join("fresh"));
+        case.denied(&mut inside, "one", &read(file("one/dir/more")));
+        case.settle();
+        fs::remove_dir_all(&top).unwrap();
+    }
+
+    /// A directory with a place of its own among policies that stood at another one has both to take along.
+    #[test]
+    fn a_directory_that_stood_for_two_takes_the_rules_of_both_along() {
+        let case = Case::new();
+        let (one, two) = (case.file("one/secret"), case.file("two/key"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&one), read(&two)]);
+        case.apply(
+            &case.policy().rule(Rule::deny("one").file(&one)).rule(Rule::deny("two").file(&two)),
+        );
+        swap(case.path("one"), case.path("two"));
+        // In the directory that was `one`, by its name of now.
+        let key = case.file("two/key");
+        case.denied(&mut inside, "two", &read(&key));
+        fs::rename(case.path("two"), case.path("away")).unwrap();
+        case.denied(&mut inside, "one", &read(case.path("away/secret")));
+        let again = case.path("away/key");
+        fs::remove_file(&again).unwrap();
+        case.file("away/key");
+        let tried = inside.perform(&read(&again));
+        assert_ne!(tried, Tried::Allowed, "NOT DENIED: {}", read(&again));
         case.forget();
     }
 
