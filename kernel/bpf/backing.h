@@ -39,8 +39,8 @@ static __always_inline u64 backing_of(struct file *file)
 
 /*
  * The path by which the other half of a file that backs one was opened; 0: it backs none. Up to 6.7
- * it is the file's own, with an inode that is not its own. Later it follows the file; which bit says
- * so differs from version to version, but what follows any other file is no path.
+ * it is the file's own, with an inode that is not its own. Later it follows the file; which bit
+ * says so differs from version to version, but what follows any other file is no path.
  */
 static __always_inline u64 path_before(struct file *file)
 {
