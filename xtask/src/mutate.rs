@@ -368,6 +368,8 @@ mod tests {
         for (name, mutant) in &mutants {
             let without = mutated(name, mutant).unwrap();
             assert_ne!(without, whole, "{name}");
+            let asks = !mutant.modules.is_empty() && !mutant.tests.is_empty();
+            assert!(asks, "{FILE} does not say which tests of which modules miss {name}");
         }
     }
 }
