@@ -689,9 +689,11 @@ fn demand(proof: &Proof, when: &str) -> anyhow::Result<()> {
 /// The posture of a set that was just proved.
 fn reason(set: &StoredSet, kernel: &Kernel) -> Reason {
     let emergency = kernel.switches().emergency().is_some();
+    let lost = kernel.active().is_some_and(|slot| kernel.marks(slot).lost > 0);
     match (set.set.is_empty(), set.set.iter().any(|(policy, mode)| enforces(policy, mode))) {
         (true, _) => Reason::NoPolicy,
         (false, _) if emergency => Reason::EmergencyDisabled,
+        (false, _) if lost => Reason::RowsLost,
         (false, true) => Reason::Proven,
         (false, false) => Reason::AllAudit,
     }

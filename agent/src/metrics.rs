@@ -354,8 +354,7 @@ impl Sample {
     }
 
     fn took_along(&self, of: fn(&TookAlong) -> u32) -> Vec<Point> {
-        let found = self.view.took_along().and_then(Result::ok);
-        found.map_or_else(Vec::new, |found| plain(f64::from(of(&found))))
+        self.view.took_along.as_ref().map_or_else(Vec::new, |found| plain(f64::from(of(found))))
     }
 
     fn hits(&self, at: usize) -> Vec<Point> {

@@ -33,7 +33,7 @@ use crate::{
     starts::Starts,
     state::{State, StoredSet},
     switched_off,
-    took_along::{self, TookAlong},
+    took_along::TookAlong,
     trust::Summary,
 };
 
@@ -48,6 +48,8 @@ pub(crate) struct View {
     /// Each hook, and why it is not attached.
     pub(crate) hooks: Vec<(&'static str, Option<String>)>,
     pub(crate) active: Option<InForce>,
+    /// How much room there is for what files take along.
+    pub(crate) took_along: Option<TookAlong>,
     pub(crate) proof: Option<Proof>,
     /// On whose word it is; `None` if the texts are gone.
     pub(crate) trust: Option<Summary>,
@@ -181,6 +183,8 @@ fn look(context: &Context, found: Capabilities, compiled: bool) -> anyhow::Resul
         }
         None => None,
     };
+    let took_along = kernel.as_ref().zip(active.as_ref());
+    let took_along = took_along.map(|(kernel, active)| TookAlong::of(kernel, active.slot));
     let another = kernel.as_ref().and_then(|kernel| instances::another(context, kernel));
     let others = if facts.root { instances::others(context) } else { Vec::new() };
     let mut view = View {
@@ -197,6 +201,7 @@ fn look(context: &Context, found: Capabilities, compiled: bool) -> anyhow::Resul
         perf: Perf::recorded(context),
         starts: Starts::recorded(context),
         active,
+        took_along,
         proof,
         trust: None,
         warnings,
@@ -277,8 +282,8 @@ impl View {
         let fault = self.proof.as_ref().and_then(Proof::fault);
         let found =
             self.unreadable.iter().cloned().chain(hooks).chain(self.changed.iter().cloned());
-        let lost = self.took_along().filter(|_| self.reason == Reason::RowsLost);
-        let lost = lost.and_then(|found| found.ok()?.told());
+        let lost = self.took_along.as_ref().filter(|_| self.reason == Reason::RowsLost);
+        let lost = lost.and_then(TookAlong::told);
         found.chain(owner).chain(fault).chain(lost).chain(uncovered).chain(blockers).next()
     }
 
@@ -290,18 +295,6 @@ impl View {
             let (kernel, active) = self.kernel.as_ref().zip(self.active.as_ref())?;
             marks::told(&kernel.marks(active.slot))
         })
-    }
-
-    /// Whether files have left denied places when there was no room to note it.
-    fn has_lost(&self) -> bool {
-        let active = self.kernel.as_ref().zip(self.active.as_ref());
-        active.is_some_and(|(kernel, active)| took_along::lost(kernel, active.slot))
-    }
-
-    /// How much room there is for what files take along.
-    pub(crate) fn took_along(&self) -> Option<Result<TookAlong, aegis_kernel::Error>> {
-        let (kernel, active) = self.kernel.as_ref().zip(self.active.as_ref())?;
-        Some(TookAlong::of(kernel, active.slot))
     }
 
     /// What waits to be confirmed.
@@ -322,11 +315,7 @@ impl View {
     fn warn(&mut self, context: &Context) {
         let mut warnings = Vec::new();
         warnings.extend(self.switch.iter().filter_map(Switch::warning));
-        match self.took_along() {
-            Some(Ok(found)) => warnings.extend(found.told()),
-            Some(Err(error)) => warnings.push(format!("{:#}", anyhow::Error::from(error))),
-            None => {}
-        }
+        warnings.extend(self.took_along.iter().filter_map(TookAlong::told));
         warnings.extend(self.proof.iter().flat_map(|proof| proof.coverage.warnings.clone()));
         if switched_off::holds() {
             warnings.push(
@@ -399,7 +388,7 @@ impl View {
             Some(InForce { policies: Some(policies), .. }) => Active::Set {
                 policies: policies.all,
                 enforcing: policies.enforcing,
-                lost: self.has_lost(),
+                lost: self.took_along.as_ref().is_some_and(|found| found.lost > 0),
                 moved: self.moved().is_some(),
                 unbound: coverage.is_some_and(|found| !found.unbound.is_empty()),
                 proof,

@@ -75,7 +75,8 @@ mod denial {
 
         // To bind the same policies anew, or others, finds none of the two.
         let other = case.policy().rule(Rule::deny("r").beneath(&vault).file(case.path("more")));
-        case.apply(&other);
+        let report = case.apply(&other);
+        assert_eq!(report["reason_code"], "ROWS_LOST", "{report}");
         let anew = status();
         assert_eq!(
             (&anew["reason_code"], &anew["took_along"]["lost"]),
@@ -85,7 +86,8 @@ mod denial {
         case.settle();
         // Nor does a detach, or a reboot.
         aegisbpf(&["detach", "--reason", "other programs come"]).yes();
-        aegisbpf(&["start"]);
+        let started = aegisbpf(&["start"]).yes();
+        assert_eq!(started["reason_code"], "ROWS_LOST", "{started}");
         let again = status();
         let lost = &again["took_along"]["lost"];
         assert_eq!((&again["reason_code"], lost), (&json!("ROWS_LOST"), &json!(2)));

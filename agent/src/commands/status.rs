@@ -52,7 +52,7 @@ pub(super) fn json(view: &View) -> Value {
         "other_instances": view.others,
         "changed": view.changed,
         "moved": coverage.and_then(|found| found.moved.as_ref()),
-        "took_along": view.took_along().and_then(Result::ok),
+        "took_along": view.took_along,
         "unbound": coverage.map_or(&[][..], |found| &found.unbound),
         "trust": view.trust.as_ref().map(crate::trust::Summary::json),
         "warnings": view.warnings.iter().chain(&uncounted).collect::<Vec<_>>(),
