@@ -22,7 +22,7 @@ typedef unsigned int aegis_u32;
 typedef unsigned long long aegis_u64;
 
 /* First word of the control map. A binary that does not know it touches nothing. */
-#define AEGIS_ABI_VERSION 3
+#define AEGIS_ABI_VERSION 4
 
 enum aegis_limit {
 	/* Slot 0 is "no generation"; 1 to 4 are active, previous, candidate, spare. */
@@ -102,11 +102,11 @@ struct aegis_object_row {
  * whatever its new place says.
  */
 struct aegis_late_row {
-	aegis_u64 labels; /* up to three, of 16 bits each: label, and enum aegis_why << 13 */
-	aegis_u32 node;	  /* its place in the tree of paths, if names are bound below it; or 0 */
-	aegis_u32 flags;  /* enum aegis_row_flag */
-	aegis_u32 uid;	  /* whose process had the row made; ~0: nobody knows */
-	aegis_u32 reserved;
+	/* Up to three, of 16 bits each: label, and enum aegis_why << 13. */
+	aegis_u64 labels;  /* of itself */
+	aegis_u64 beneath; /* of what lies beneath it, as it does in a directory */
+	aegis_u32 node;	   /* its place in the tree of paths, if names are bound below it; or 0 */
+	aegis_u32 uid;	   /* whose process had the row made; ~0: nobody knows */
 };
 
 /*

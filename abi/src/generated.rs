@@ -4,7 +4,7 @@ type aegis_u8 = u8;
 type aegis_u32 = u32;
 type aegis_u64 = u64;
 
-pub const AEGIS_ABI_VERSION: u32 = 3;
+pub const AEGIS_ABI_VERSION: u32 = 4;
 pub const AEGIS_RULE_UNKNOWN: u32 = 4294967295;
 pub const AEGIS_SLOTS: aegis_limit = 5;
 pub const AEGIS_WALK_MAX: aegis_limit = 128;
@@ -112,10 +112,9 @@ const _: () = {
 )]
 pub struct aegis_late_row {
     pub labels: aegis_u64,
+    pub beneath: aegis_u64,
     pub node: aegis_u32,
-    pub flags: aegis_u32,
     pub uid: aegis_u32,
-    pub reserved: aegis_u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -123,13 +122,11 @@ const _: () = {
     ["Alignment of aegis_late_row"][::std::mem::align_of::<aegis_late_row>() - 8usize];
     ["Offset of field: aegis_late_row::labels"]
         [::std::mem::offset_of!(aegis_late_row, labels) - 0usize];
+    ["Offset of field: aegis_late_row::beneath"]
+        [::std::mem::offset_of!(aegis_late_row, beneath) - 8usize];
     ["Offset of field: aegis_late_row::node"]
-        [::std::mem::offset_of!(aegis_late_row, node) - 8usize];
-    ["Offset of field: aegis_late_row::flags"]
-        [::std::mem::offset_of!(aegis_late_row, flags) - 12usize];
-    ["Offset of field: aegis_late_row::uid"][::std::mem::offset_of!(aegis_late_row, uid) - 16usize];
-    ["Offset of field: aegis_late_row::reserved"]
-        [::std::mem::offset_of!(aegis_late_row, reserved) - 20usize];
+        [::std::mem::offset_of!(aegis_late_row, node) - 16usize];
+    ["Offset of field: aegis_late_row::uid"][::std::mem::offset_of!(aegis_late_row, uid) - 20usize];
 };
 #[repr(C)]
 #[derive(

@@ -111,7 +111,8 @@ impl<'a> Leaving<'a> {
             if taken.node.is_some() {
                 all.insert((dev, after.rules().iter().map(|rule| rule.number).collect()));
             }
-            all.extend(taken.rules.into_iter().map(|rules| (dev, rules)));
+            let sets = [taken.rules, taken.beneath].into_iter();
+            all.extend(sets.filter(|rules| !rules.is_empty()).map(|rules| (dev, rules)));
         }
         Ok(all)
     }
@@ -295,10 +296,12 @@ pub(crate) fn unread(context: &Context) -> Option<String> {
 
 /// Two of the same file, as one.
 fn unite(taken: &mut TakenAlong, other: TakenAlong) {
-    let rules: BTreeSet<u32> = taken.rules.drain(..).chain(other.rules).flatten().collect();
-    taken.rules.extend((!rules.is_empty()).then(|| rules.into_iter().collect::<Vec<u32>>()));
+    for (rules, more) in [(&mut taken.rules, other.rules), (&mut taken.beneath, other.beneath)] {
+        rules.extend(more);
+        rules.sort_unstable();
+        rules.dedup();
+    }
     taken.node = taken.node.take().or(other.node);
-    taken.flags |= other.flags;
     taken.uid = taken.uid.or(other.uid);
 }
 
@@ -345,17 +348,17 @@ mod tests {
 
     #[test]
     fn of_two_of_the_same_file_the_rules_of_both_hold() {
-        let one = |rules: &[&[u32]], node: Option<&[u8]>, flags| TakenAlong {
+        let one = |rules: &[u32], beneath: &[u32], node: Option<&[u8]>| TakenAlong {
             uid: None,
-            rules: rules.iter().map(|rules| rules.to_vec()).collect(),
+            rules: rules.to_vec(),
+            beneath: beneath.to_vec(),
             node: node.map(<[u8]>::to_vec),
-            flags,
         };
-        let mut both = one(&[&[3], &[1, 2]], None, 0);
-        unite(&mut both, one(&[&[2, 4]], Some(b"/d"), 1));
-        assert_eq!(both, one(&[&[1, 2, 3, 4]], Some(b"/d"), 1));
-        let mut none = one(&[], None, 1);
-        unite(&mut none, one(&[], None, 0));
-        assert_eq!(none, one(&[], None, 1));
+        let mut both = one(&[1, 3], &[], None);
+        unite(&mut both, one(&[2, 3], &[4], Some(b"/d")));
+        assert_eq!(both, one(&[1, 2, 3], &[4], Some(b"/d")));
+        let mut none = one(&[], &[], None);
+        unite(&mut none, one(&[], &[], None));
+        assert!(none.is_nothing());
     }
 }

@@ -57,7 +57,7 @@ __noinline u64 found_both(u64 labels, u64 more)
 /* The labels of `labels` that `others` lack. */
 __noinline u64 found_less(u64 labels, u64 others)
 {
-	found rest = 0;
+	found rest = labels & FOUND_INCOMPLETE;
 
 	for (int at = 0; at < 48; at += 16) {
 		u32 label = labels >> at & FOUND_LABEL;
@@ -102,38 +102,47 @@ __noinline u64 with_late_labels(u32 slot, u64 inode_number, u64 is_object, u64 l
 	if (!has_late_rows(slot))
 		return labels;
 	row = late_row(slot, inode_number);
-	if (!row || !(is_object || row->flags & AEGIS_ROW_DIRECTORY))
+	if (!row)
 		return labels;
-	return found_both(labels, row->labels);
+	return found_both(labels, is_object ? row->labels : row->beneath);
+}
+
+/* The label that holds where nothing can be told: any rule that there is. */
+static __always_inline u32 unknown_label(u32 slot)
+{
+	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
+
+	return generation ? generation->unknown_label : FOUND_LABEL;
+}
+
+/* What a late row says of both: any rule that there is, if that is more than it has room for. */
+__noinline u64 late_labels(u32 slot, u64 labels, u64 before)
+{
+	for (int at = 0; at < 48; at += 16)
+		if (labels >> at & FOUND_LABEL)
+			before = found_also(before, labels >> at & FOUND_LABEL, AEGIS_WHY_LATE);
+	if ((labels | before) & FOUND_INCOMPLETE)
+		return found_one(unknown_label(slot), AEGIS_WHY_LATE);
+	return before;
 }
 
 /*
- * Adds to what an inode takes along, in one slot.
- *
- * @node_and_flags: see struct aegis_late_row; flags in the upper half
+ * Adds to what an inode takes along, in one slot: see struct aegis_late_row.
  */
 static __always_inline u32 remember_by_key(u32 slot, const struct aegis_inode_key *key, u64 labels,
-					   u64 node_and_flags)
+					   u64 beneath, u32 node)
 {
-	struct aegis_late_row row = {
-		.node = node_and_flags,
-		.flags = node_and_flags >> 32,
-		.uid = bpf_get_current_uid_gid(),
-	};
+	struct aegis_late_row row = {.node = node, .uid = bpf_get_current_uid_gid()};
 	volatile struct aegis_marks *mark = &marks[slot & SLOT_MASK];
 	void *rows = bpf_map_lookup_elem(&late, &slot);
 	struct aegis_late_row *present;
 
 	if (!rows)
 		return 0; /* a slot without any generation */
-	for (int at = 0; at < 48; at += 16)
-		if (labels >> at & FOUND_LABEL)
-			row.labels =
-				found_also(row.labels, labels >> at & FOUND_LABEL, AEGIS_WHY_LATE);
 	present = bpf_map_lookup_elem(rows, key);
+	row.labels = late_labels(slot, labels, present ? present->labels : 0);
+	row.beneath = late_labels(slot, beneath, present ? present->beneath : 0);
 	if (present) {
-		row.labels = found_both(row.labels, present->labels);
-		row.flags |= present->flags;
 		row.uid = present->uid;
 		if (!row.node)
 			row.node = present->node;
@@ -149,11 +158,11 @@ static __always_inline u32 remember_by_key(u32 slot, const struct aegis_inode_ke
 	return 1;
 }
 
-__noinline u32 remember(u32 slot, u64 inode_number, u64 labels, u64 node_and_flags)
+__noinline u32 remember(u32 slot, u64 inode_number, u64 labels, u64 beneath, u32 node)
 {
 	struct aegis_inode_key key = key_of(/* direct= */ false, (struct inode *)inode_number);
 
-	return remember_by_key(slot, &key, labels, node_and_flags);
+	return remember_by_key(slot, &key, labels, beneath, node);
 }
 
 /* An inode is gone for good, and its number is free. */

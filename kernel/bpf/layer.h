@@ -46,7 +46,7 @@ static __always_inline found labels_of_layer(u32 slot, u64 place)
 {
 	if (!has_objects_at(slot, place))
 		return 0;
-	return found_both(own_labels(slot, inode_of(place)), place_labels(slot, place, 0)) &
+	return found_both(own_labels(slot, inode_of(place), true), place_labels(slot, place, 0)) &
 	       FOUND_ALL;
 }
 
@@ -73,7 +73,7 @@ __noinline u32 source_layer(u32 slot, u64 place)
 	if (!copy) /* no room to know of it: as good as lost */
 		__sync_fetch_and_add(&marks[slot & SLOT_MASK].lost, 1);
 	else if (copy->has_target)
-		remember_by_key(slot, &copy->target, labels, 0);
+		remember_by_key(slot, &copy->target, labels, 0, 0);
 	else
 		copy->labels[slot & SLOT_MASK] = labels;
 	return 1;
@@ -106,7 +106,7 @@ __noinline u32 copy_writes(u64 inode)
 		return begin_copy(inode);
 	for (u32 slot = 1; slot < AEGIS_SLOTS; slot++)
 		if (copy->labels[slot])
-			remember(slot, inode, copy->labels[slot], 0);
+			remember(slot, inode, copy->labels[slot], 0, 0);
 	bpf_map_delete_elem(&copies, &task);
 	return 0;
 }

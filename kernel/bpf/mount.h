@@ -23,7 +23,7 @@ __noinline u32 mount_changes(u32 slot, u64 place)
 	if (!has_objects_at(slot, place))
 		return 0;
 	if (bound_name(slot, place) || place_labels(slot, place, 0) ||
-	    own_labels(slot, inode_of(place)) || (u32)known_row(slot, inode_of(place)))
+	    own_labels(slot, inode_of(place), true) || (u32)known_row(slot, inode_of(place)))
 		__sync_fetch_and_add(&marks[slot & SLOT_MASK].mounts, 1);
 	return 0;
 }

@@ -48,61 +48,74 @@ static __always_inline bool has_objects_at(u32 slot, u64 place)
  * place that has a say of its own, that holds as well: walks must not end before they come there.
  *
  * @own, @named: its row, and that of its name
- * @said_there: what its new place says
  */
-static __always_inline void directory_moves(u32 slot, u64 own, u64 named, u64 to, u64 said_there)
+static __always_inline void directory_moves(u32 slot, u64 own, u64 named, u64 to)
 {
 	volatile struct aegis_marks *mark = &marks[slot & SLOT_MASK];
 	u32 node = (u32)own ? own : named, node_there = bound_name(slot, to);
 
 	if (node && node != node_there)
 		__sync_fetch_and_add(&mark->strays, 1);
-	if (mark->strays && (said_there || (node_there && node_there != node)))
+	if (mark->strays && ((node_there && node_there != node) || place_labels(slot, to, 0)))
 		__sync_fetch_and_add(&mark->directories, 1);
 }
 
 /*
- * A thing leaves a place, in one slot: what the old place says and the new one does not goes along
- * with its inode. What is bound by its very name takes that along in any case: between two
- * names, an open in progress might find neither.
+ * What goes along from one place to another: all that the old place says and the new one does not.
+ * What is bound by its very name goes along in any case: between two names, an open in progress
+ * might find neither.
+ *
+ * @flags: see pack_entry(); ENTRY_IS_OBJECT for a thing itself, none for what lies beneath it
+ */
+__noinline u64 goes_along(u32 slot, u64 from, u64 to, u32 outside, u64 flags)
+{
+	u64 entry = pack_entry(slot, 0, flags);
+	found old = walk_from(from, 0, 0, entry), new = to ? walk_from(to, 0, 0, entry) : 0;
+
+	/* Whoever is denied nothing may publish where an except says so, and only there. */
+	if (outside && (new >> 13 & 7) == AEGIS_WHY_EXCEPT)
+		new = found_both(new, walk_from(to, 0, 0, entry | ENTRY_UNITES));
+	/* Any rule on its filesystem. */
+	if (old & FOUND_INCOMPLETE)
+		old = found_one(label_of_filesystem_at(slot, from), AEGIS_WHY_LATE);
+	/* The nearest comes first, and is its own name's if that is bound. */
+	return (old >> 13 & 7) == AEGIS_WHY_NAME ? old : found_less(old, new);
+}
+
+/*
+ * A thing leaves a place, in one slot: what was denied there goes along with its inode.
  *
  * @to: its new place, or one more; 0: none
  * @outside: by a process in no scope
  */
 __noinline u32 leave(u32 slot, u64 from, u64 to, u32 outside)
 {
-	u64 inode = inode_of(from), flags = 0, own, named;
-	found old, new = 0, kept;
+	u64 inode = inode_of(from), own, named;
+	found itself, beneath = 0;
 	u32 node = 0;
 
 	if (!inode || !has_objects_at(slot, from))
 		return 0;
-	old = place_labels(slot, from, 0);
-	if (to)
-		new = place_labels(slot, to, 0);
-	/* Whoever is denied nothing may publish where an except says so, and only there. */
-	if (outside && (new >> 13 & 7) == AEGIS_WHY_EXCEPT)
-		new = found_both(new, united_labels(slot, to));
-	if (old & FOUND_INCOMPLETE)
-		old = found_both(old & FOUND_ALL,
-				 found_one(label_of_filesystem_at(slot, from), AEGIS_WHY_LATE));
-	/* The nearest comes first, and is its own name's if that is bound. */
-	kept = (old >> 13 & 7) == AEGIS_WHY_NAME ? old : found_less(old, new);
+	itself = goes_along(slot, from, to, outside, ENTRY_IS_OBJECT);
 	if (kind_of(inode) == S_IFDIR) {
-		flags = AEGIS_ROW_DIRECTORY;
 		own = known_row(slot, inode);
 		named = bound_name(slot, from);
+		/* As above: by its very name, and so in any case. */
+		beneath = goes_along(slot, from, said_by(named, false, 0) ? 0 : to, outside, 0);
 		if (to)
-			directory_moves(slot, own, named, to, new);
+			directory_moves(slot, own, named, to);
 		node = (u32)own ? own : named;
 		/* It has a node: what was bound by names of the other is denied throughout. */
-		if ((u32)own && (u32)named != (u32)own && row_beneath(named))
-			kept = found_also(kept, row_beneath(named), AEGIS_WHY_LATE);
+		if ((u32)own && (u32)named != (u32)own && row_beneath(named)) {
+			itself = found_also(itself, row_beneath(named), AEGIS_WHY_LATE);
+			beneath = found_also(beneath, row_beneath(named), AEGIS_WHY_LATE);
+		}
 	}
 	/* Not what its own row says: that is this generation's, and the next has none for it. */
-	kept = found_less(kept, with_late_labels(slot, inode, /* is_object= */ true, 0));
-	if (kept || node)
-		remember(slot, inode, kept, flags << 32 | node);
+	itself = found_less(itself, with_late_labels(slot, inode, /* is_object= */ true, 0));
+	beneath = found_less(beneath, with_late_labels(slot, inode, /* is_object= */ false, 0));
+	if (itself || beneath || node)
+		remember(slot, inode, itself, beneath, node);
 	return 0;
 }
 
@@ -145,7 +158,7 @@ __noinline u64 weigh_entry(u32 slot, u64 asked, u64 place, u64 inode)
 		return 0;
 	labels = place_labels(slot, place, 0);
 	if (inode)
-		labels = found_both(own_labels(slot, inode), labels);
+		labels = found_both(own_labels(slot, inode, true), labels);
 	return weigh_found(slot, asked, labels, strictest, 0);
 }
 

@@ -56,11 +56,29 @@ static __always_inline found said_by(u64 row, bool is_object, u32 why)
 }
 
 /*
+ * What is known of the entry that a walk comes from: the slot, the node of its own row, and what
+ * the walk is about.
+ */
+
+/* The object itself: any label of its name counts. Else what lies beneath: only a directory's. */
+#define ENTRY_IS_OBJECT (1ULL << 62)
+/* Directories have moved: no label is the last. */
+#define ENTRY_UNITES (1ULL << 61)
+
+static __always_inline u64 pack_entry(u32 slot, u32 node, u64 flags)
+{
+	return flags | (u64)(slot & SLOT_MASK) << 32 | node;
+}
+
+/*
  * The row of a name below a node of the tree of paths. The name is read in pieces of 23 bytes and a
  * NUL, since a whole one does not fit on the stack.
+ *
+ * @entry: see pack_entry(); only its slot matters
  */
-__noinline u64 named(u32 slot, u32 node, u64 name)
+__noinline u64 named(u64 entry, u32 node, u64 name)
 {
+	u32 slot = entry >> 32 & SLOT_MASK;
 	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
 	void *rows = bpf_map_lookup_elem(&names, &slot);
 	struct aegis_name_key key = {.node = node, .kind = AEGIS_NAME};
@@ -106,11 +124,12 @@ __noinline u64 child_towards(u64 top, u64 bottom)
  * `object`: the nearest label that names alone give. Only needed where a directory on the way is
  * not the one that was there when the generation was filled, and below mount points.
  *
+ * @entry: see pack_entry(); its node is without meaning
  * @last: the row of the object's own name, if names lead that far
  */
 enum { DESCEND_MAX = 32 };
 
-static __always_inline found follow_names(u32 slot, u64 object, u64 top, u64 row, u64 *last)
+static __always_inline found follow_names(u64 entry, u64 object, u64 top, u64 row, u64 *last)
 {
 	found nearest = said_by(row, false, AEGIS_WHY_DIRECTORY);
 
@@ -124,8 +143,10 @@ static __always_inline found follow_names(u32 slot, u64 object, u64 top, u64 row
 		if (!top)
 			return nearest | FOUND_INCOMPLETE; /* too deep, or moved meanwhile */
 		child = (void *)top;
-		row = named(slot, row, number_of(FIELD(false, child, d_name.name)));
-		said = said_by(row, top == object, AEGIS_WHY_NAME);
+		row = named(entry, row, number_of(FIELD(false, child, d_name.name)));
+		/* Its flag is asked for anew each time: kept, it is too much for the stack. */
+		barrier_var(entry);
+		said = said_by(row, top == object && entry & ENTRY_IS_OBJECT, AEGIS_WHY_NAME);
 		if (said)
 			nearest = said;
 		if (top == object)
@@ -134,18 +155,18 @@ static __always_inline found follow_names(u32 slot, u64 object, u64 top, u64 row
 	return nearest | FOUND_INCOMPLETE; /* more levels of names than are followed */
 }
 
-__noinline u64 descend(u32 slot, u64 object, u64 top, u64 row)
+__noinline u64 descend(u64 entry, u64 object, u64 top, u64 row)
 {
 	u64 last = 0;
 
-	return follow_names(slot, object, top, row, &last);
+	return follow_names(entry, object, top, row, &last);
 }
 
 __noinline u64 descend_to_row(u32 slot, u64 object, u64 top, u64 row)
 {
 	u64 last = 0;
 
-	follow_names(slot, object, top, row, &last);
+	follow_names(pack_entry(slot, 0, 0), object, top, row, &last);
 	return last;
 }
 
@@ -174,25 +195,13 @@ __noinline u64 known_row(u32 slot, u64 inode_number)
 	return late ? row | late->node : row;
 }
 
-/* What an inode's own rows say of it as the object. */
-__noinline u64 own_labels(u32 slot, u64 inode_number)
+/* What an inode's own rows say, as the object itself or as a directory above it. */
+__noinline u64 own_labels(u32 slot, u64 inode_number, u64 is_object)
 {
 	u64 row = row_of(/* direct= */ false, slot, (struct inode *)inode_number);
 
-	return with_late_labels(slot, inode_number, true, said_by(row, true, AEGIS_WHY_INODE));
-}
-
-/*
- * What is known of the entry that a walk comes from: the slot, the node of its own row, and whether
- * it is what was asked for, so that any label of its name counts and not only a directory's.
- */
-#define ENTRY_IS_OBJECT (1ULL << 62)
-/* Directories have moved: no label is the last. */
-#define ENTRY_UNITES (1ULL << 61)
-
-static __always_inline u64 pack_entry(u32 slot, u32 node, u64 flags)
-{
-	return flags | (u64)(slot & SLOT_MASK) << 32 | node;
+	return with_late_labels(slot, inode_number, is_object,
+				said_by(row, is_object, AEGIS_WHY_INODE));
 }
 
 /* What a step adds to a found: the walk is at its end, or names have to be followed down first. */
@@ -207,7 +216,7 @@ __noinline u64 step(u64 directory, u64 entry, u64 child_number, u64 object, u64 
 {
 	struct dentry *child = (void *)child_number, *parent = FIELD(false, child, d_parent);
 	struct inode *inode = FIELD(false, parent, d_inode);
-	u32 slot = entry >> 32 & SLOT_MASK;
+	bool is_object = child_number == object && entry & ENTRY_IS_OBJECT;
 	u64 name = 0;
 	found said;
 
@@ -215,13 +224,13 @@ __noinline u64 step(u64 directory, u64 entry, u64 child_number, u64 object, u64 
 		/* Where case is ignored names are as somebody typed them: they tell nothing. */
 		if (!inode || FIELD(false, inode, i_flags) & S_CASEFOLD)
 			return labels | FOUND_INCOMPLETE | FOUND_LAST;
-		name = named(slot, directory, number_of(FIELD(false, child, d_name.name)));
+		name = named(entry, directory, number_of(FIELD(false, child, d_name.name)));
 	}
 	/* Not the directory that was resolved: below it, names alone tell. */
 	if ((u32)name && (u32)name != (u32)entry && child_number != object)
 		return labels | FOUND_DESCEND;
 	/* A name led to this label, so the thing is where policies name it: the nearest decides. */
-	said = said_by(name, entry & ENTRY_IS_OBJECT, AEGIS_WHY_NAME);
+	said = said_by(name, is_object, AEGIS_WHY_NAME);
 	if (said) {
 		labels = found_both(labels, said);
 		if (!(entry & ENTRY_UNITES))
@@ -239,15 +248,14 @@ static __always_inline found whole_step(u64 directory, u64 entry, u64 child_numb
 					found labels)
 {
 	struct dentry *child = (void *)child_number;
-	u32 slot = entry >> 32 & SLOT_MASK;
 	found below;
 
 	labels = step(directory, entry, child_number, object, labels);
 	if (!(labels & FOUND_DESCEND))
 		return labels;
 	labels &= ~FOUND_DESCEND;
-	below = descend(slot, object, child_number,
-			named(slot, directory, number_of(FIELD(false, child, d_name.name))));
+	below = descend(entry, object, child_number,
+			named(entry, directory, number_of(FIELD(false, child, d_name.name))));
 	if (below && !(entry & ENTRY_UNITES))
 		return found_both(labels, below) | FOUND_LAST;
 	return found_both(found_both(labels, below),
@@ -305,7 +313,7 @@ static __noinline found walk_object(u32 slot, struct dentry *dentry, struct inod
 			if (labels & FOUND_LAST)
 				return labels & ~FOUND_LAST;
 		}
-		entry = pack_entry(slot, row, 0);
+		entry = pack_entry(slot, row, ENTRY_IS_OBJECT);
 		child = parent;
 	}
 	return labels | FOUND_INCOMPLETE; /* deeper than we climb */
@@ -352,7 +360,7 @@ __noinline u32 is_filesystem_root(u64 place)
  * The same from anywhere, and with whatever has moved.
  *
  * @labels: what is known of `place` already
- * @entry: see pack_entry(); for the first step
+ * @entry: see pack_entry(); the node is that of the first step
  */
 __noinline u64 walk_from(u64 place, u64 mount_root, u64 labels, u64 entry)
 {
@@ -368,7 +376,8 @@ __noinline u64 walk_from(u64 place, u64 mount_root, u64 labels, u64 entry)
 		labels = careful_step(directory, entry, here, place, labels);
 		if (labels & FOUND_LAST)
 			return labels & ~FOUND_LAST;
-		entry = pack_entry(entry >> 32, directory, entry & ENTRY_UNITES);
+		entry = pack_entry(entry >> 32, directory,
+				   entry & (ENTRY_IS_OBJECT | ENTRY_UNITES));
 		here = above;
 	}
 	return labels | FOUND_INCOMPLETE; /* deeper than we climb */
@@ -391,12 +400,6 @@ __noinline u64 place_labels(u32 slot, u64 place, u64 mount_root)
 	return walk_from(place, mount_root, 0, pack_entry(slot, 0, ENTRY_IS_OBJECT));
 }
 
-/* The same with everything that is said further up: what a place would say without its excepts. */
-__noinline u64 united_labels(u32 slot, u64 place)
-{
-	return walk_from(place, 0, 0, pack_entry(slot, 0, ENTRY_IS_OBJECT | ENTRY_UNITES));
-}
-
 /*
  * The row of the name that an entry has, as the tree of names gives it, whatever inode stands
  * there; 0 if policies do not name it. A directory that has a node and stands where names give
@@ -414,7 +417,8 @@ __noinline u64 bound_name(u32 slot, u64 place)
 			return 0;
 		node = known_row(slot, inode_of(above));
 		if ((u32)node) {
-			name = named(slot, node, number_of(FIELD(false, child, d_name.name)));
+			name = named(pack_entry(slot, 0, 0), node,
+				     number_of(FIELD(false, child, d_name.name)));
 			if (name && here != place)
 				name = descend_to_row(slot, place, here, name);
 			if (name)
@@ -429,8 +433,9 @@ __noinline u64 bound_name(u32 slot, u64 place)
  * What names say of an object beyond a mount point: those that are bound below the inode of
  * `place`, and those below its name. `below` is where the mount begins that lies on it.
  */
-__noinline u64 beyond(u32 slot, u64 place, u64 below, u64 object)
+__noinline u64 beyond(u64 entry, u64 place, u64 below, u64 object)
 {
+	u32 slot = entry >> 32 & SLOT_MASK;
 	struct dentry *dentry = (void *)place, *parent = FIELD(false, dentry, d_parent);
 	struct inode *inode = FIELD(false, dentry, d_inode), *above = FIELD(false, parent, d_inode);
 	u32 by_inode, by_name;
@@ -439,35 +444,35 @@ __noinline u64 beyond(u32 slot, u64 place, u64 below, u64 object)
 	if (!inode || !above)
 		return FOUND_INCOMPLETE;
 	by_inode = row_of(/* direct= */ false, slot, inode);
-	labels = descend(slot, object, below, by_inode);
+	labels = descend(entry, object, below, by_inode);
 	if (labels)
 		return labels;
-	by_name = named(slot, row_of(/* direct= */ false, slot, above),
+	by_name = named(entry, row_of(/* direct= */ false, slot, above),
 			number_of(FIELD(false, dentry, d_name.name)));
-	return by_name == by_inode ? 0 : descend(slot, object, below, by_name);
+	return by_name == by_inode ? 0 : descend(entry, object, below, by_name);
 }
 
 /*
  * From a mount point, with `below` the root of what is mounted there and `object` what lies
- * beneath.
+ * beneath: what was opened, or one more mount point on the way to that. What is mounted itself
+ * stands where the mount point stood.
  */
-__noinline u64 climb(u32 slot, u64 place, u64 mount_number, u64 below, u64 object)
+__noinline u64 climb(u64 entry, u64 place, u64 mount_number, u64 below, u64 object)
 {
+	u32 slot = entry >> 32 & SLOT_MASK;
 	struct dentry *dentry = (void *)place;
 	struct inode *inode = FIELD(false, dentry, d_inode);
 	struct mount *mount = (void *)mount_number;
-	found labels = beyond(slot, place, below, object);
-	u64 row;
+	u64 is_object = object == below ? entry & ENTRY_IS_OBJECT : 0;
+	found labels = beyond(entry, place, below, object);
 
 	if (labels && !marks[slot & SLOT_MASK].directories)
 		return labels;
 	if (!inode)
 		return FOUND_INCOMPLETE;
-	row = row_of(/* direct= */ false, slot, inode);
-	labels = found_both(labels, said_by(row, false, AEGIS_WHY_DIRECTORY));
-	labels = with_late_labels(slot, number_of(inode), false, labels);
+	labels = found_both(labels, own_labels(slot, number_of(inode), is_object));
 	return walk_from(place, number_of(FIELD(false, mount, mnt.mnt_root)), labels,
-			 pack_entry(slot, row, 0));
+			 pack_entry(slot, 0, is_object));
 }
 
 /*
@@ -493,7 +498,7 @@ __noinline u64 climb_aliases(u32 slot, u64 inode_number)
 
 		if (!alias)
 			return i ? nearest : FOUND_INCOMPLETE;
-		labels = found_both(own_labels(slot, inode_number),
+		labels = found_both(own_labels(slot, inode_number, true),
 				    place_labels(slot, (u64)alias - offset, 0));
 		/* Names that disagree: one of them is enough to be strict about. */
 		if (nearest && labels && labels != nearest)

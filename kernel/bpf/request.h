@@ -119,14 +119,6 @@ static __always_inline u32 filesystem_label(u32 slot, u32 dev)
 	return row ? row->label : UNSEEN;
 }
 
-/* The label that holds where nothing can be told: any rule that there is. */
-static __always_inline u32 unknown_label(u32 slot)
-{
-	struct aegis_generation *generation = bpf_map_lookup_elem(&generations, &slot);
-
-	return generation ? generation->unknown_label : FOUND_LABEL;
-}
-
 /*
  * What holds on a filesystem that was not there when objects were bound. Nothing, as long as no
  * mount came or went where objects are; then it may be part of any.
@@ -151,7 +143,7 @@ __noinline u64 weigh_unseen(u32 slot, u64 asked, u64 super_number, u64 answer)
  */
 __noinline u64 weigh_mounts(u32 slot, u64 asked, u64 mount_number, u64 bottom, u64 answer)
 {
-	u64 place_number = 0, below = 0;
+	u64 place_number = 0, below = 0, entry = pack_entry(slot, 0, ENTRY_IS_OBJECT);
 
 	for (int i = 0; i < AEGIS_MOUNTS_MAX; i++) {
 		struct mount *mount = (void *)mount_number;
@@ -165,13 +157,17 @@ __noinline u64 weigh_mounts(u32 slot, u64 asked, u64 mount_number, u64 bottom, u
 			return answer; /* the root of the mount namespace */
 		/* Stacked on the root of another: what lies on the topmost goes on below both. */
 		if (place_number != root) {
-			bottom = place_number ? place_number : bottom;
+			/* What was opened lies deeper than this mount point: it is no object. */
+			if (place_number && bottom != below)
+				entry = pack_entry(slot, 0, 0);
+			if (place_number)
+				bottom = place_number;
 			below = root;
 		}
 		super = FIELD(false, place, d_sb);
 		strictest = filesystem_label(slot, FIELD(false, super, s_dev));
 		if (strictest && strictest != UNSEEN) {
-			found labels = climb(slot, number_of(place), above, below, bottom);
+			found labels = climb(entry, number_of(place), above, below, bottom);
 
 			if (labels)
 				answer = weigh_found(slot, asked, labels, strictest, answer);
@@ -205,7 +201,7 @@ __noinline u64 weigh_object(u32 slot, u64 asked, u64 place, u64 mount_root, u64 
 	if (!strictest)
 		return 0;
 	if (number_of(FIELD(false, dentry, d_inode)) == inode_number)
-		labels = found_both(own_labels(slot, inode_number),
+		labels = found_both(own_labels(slot, inode_number, true),
 				    place_labels(slot, place, mount_root));
 	else
 		labels = climb_aliases(slot, inode_number);

@@ -2,7 +2,7 @@
 //! What the numbers of one generation stand for, so that rows which the kernel has added to it can be
 //! carried over into another, where the same rules and paths have other numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_abi::LateRow;
 
@@ -20,12 +20,12 @@ pub struct Meaning {
 /// What a thing took along from places that it has left, as a ruleset numbers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenAlong {
-    /// Sets of rules, sorted; none of them empty.
-    pub rules: Vec<Vec<u32>>,
+    /// Rules that hold for itself, sorted.
+    pub rules: Vec<u32>,
+    /// Rules that hold for what lies beneath it, sorted.
+    pub beneath: Vec<u32>,
     /// Where names go on being bound below it.
     pub node: Option<Vec<u8>>,
-    /// As in the row.
-    pub flags: u32,
     /// Whose process had it do so, if that is known.
     pub uid: Option<u32>,
 }
@@ -48,52 +48,57 @@ impl Meaning {
     /// if no rule of it is left. What cannot be explained is taken for every rule.
     pub fn read(&self, row: &LateRow, before: &Ruleset, after: &Ruleset) -> Option<TakenAlong> {
         let every = || after.rules().iter().map(|rule| rule.number).collect::<Vec<_>>();
-        let mut rules: Vec<Vec<u32>> = labels(row)
-            .map(|label| match self.labels.get((label as usize).wrapping_sub(1)) {
-                Some(rules) => translated(rules, before, after),
-                None => every(),
-            })
-            .filter(|rules| !rules.is_empty())
-            .collect();
-        rules.sort_unstable();
-        rules.dedup();
-        let node = self.nodes.get(&row.node).cloned();
-        (!rules.is_empty() || node.is_some()).then_some(TakenAlong {
-            rules,
-            node,
-            flags: row.flags,
+        let read = |packed: u64| -> Vec<u32> {
+            let sets = labels(packed).map(|label| {
+                match self.labels.get((label as usize).wrapping_sub(1)) {
+                    Some(rules) => translated(rules, before, after),
+                    None => every(),
+                }
+            });
+            sets.flatten().collect::<BTreeSet<u32>>().into_iter().collect()
+        };
+        let taken = TakenAlong {
+            rules: read(row.labels),
+            beneath: read(row.beneath),
+            node: self.nodes.get(&row.node).cloned(),
             uid: (row.uid != NOBODY_KNOWS).then_some(row.uid),
-        })
+        };
+        (!taken.is_nothing()).then_some(taken)
     }
 
     /// A row of the generation that this explains; `every` is the label that stands for all rules,
     /// and for those sets that have none.
     pub fn write(&self, taken: &TakenAlong, every: u32) -> LateRow {
-        let number = |rules: &Vec<u32>| {
+        let label = |rules: &Vec<u32>| {
+            if rules.is_empty() {
+                return 0;
+            }
             let at = self.labels.iter().position(|label| label == rules);
-            at.and_then(|at| u32::try_from(at + 1).ok()).unwrap_or(every)
+            let label = at.and_then(|at| u32::try_from(at + 1).ok()).unwrap_or(every);
+            u64::from(label & LABEL) | u64::from(WHY_LATE) << 13
         };
-        let numbers = taken.rules.iter().map(number);
-        let labels = numbers.enumerate().fold(0_u64, |labels, (at, label)| {
-            let one = u64::from(label & LABEL) | u64::from(WHY_LATE) << 13;
-            labels | one << (16 * at.min(2))
-        });
         let node = taken.node.as_ref().and_then(|path| {
             self.nodes.iter().find(|(_, known)| *known == path).map(|(node, _)| *node)
         });
         LateRow {
-            labels,
+            labels: label(&taken.rules),
+            beneath: label(&taken.beneath),
             node: node.unwrap_or(0),
-            flags: taken.flags,
             uid: taken.uid.unwrap_or(NOBODY_KNOWS),
-            reserved: 0,
         }
     }
 }
 
+impl TakenAlong {
+    /// Whether no row needs to say that.
+    pub fn is_nothing(&self) -> bool {
+        self.rules.is_empty() && self.beneath.is_empty() && self.node.is_none()
+    }
+}
+
 /// The labels of a row, each in 16 bits with why it holds.
-fn labels(row: &LateRow) -> impl Iterator<Item = u32> {
-    let each = [0, 16, 32].map(|shift| u32::try_from(row.labels >> shift & u64::from(LABEL)));
+fn labels(packed: u64) -> impl Iterator<Item = u32> {
+    let each = [0, 16, 32].map(|shift| u32::try_from(packed >> shift & u64::from(LABEL)));
     each.into_iter().flatten().filter(|label| *label != 0)
 }
 
@@ -143,9 +148,10 @@ mod tests {
         ruleset.rules().iter().find(|rule| rule.rule.id == id).unwrap().number
     }
 
-    fn row(labels: &[u64], node: u32) -> LateRow {
-        let labels = labels.iter().rev().fold(0, |all, label| all << 16 | label | 7 << 13);
-        LateRow { labels, node, flags: 1, uid: 1000, reserved: 0 }
+    fn row(labels: &[u64], beneath: &[u64], node: u32) -> LateRow {
+        let pack =
+            |labels: &[u64]| labels.iter().rev().fold(0, |all, label| all << 16 | label | 7 << 13);
+        LateRow { labels: pack(labels), beneath: pack(beneath), node, uid: 1000 }
     }
 
     fn meaning(labels: &[&[u32]], nodes: &[(u32, &[u8])]) -> Meaning {
@@ -160,21 +166,23 @@ mod tests {
         let (before, after) = (ruleset(&["b", "a", "gone"]), ruleset(&["new", "a", "b"]));
         let (a, b, gone) = (number(&before, "a"), number(&before, "b"), number(&before, "gone"));
         let old = meaning(&[&[gone], &[a], &[b, gone]], &[(9, b"/d")]);
-        let taken = old.read(&row(&[2, 3], 9), &before, &after).unwrap();
+        let taken = old.read(&row(&[2, 3, 1], &[3], 9), &before, &after).unwrap();
         let (a, b) = (number(&after, "a"), number(&after, "b"));
-        assert_eq!(taken.rules, [vec![a], vec![b]]);
-        let new = meaning(&[&[b], &[7, 8], &[a]], &[(4, b"/d")]);
-        assert_eq!(new.write(&taken, 99), row(&[3, 1], 4));
-        assert_eq!(old.read(&row(&[1], 0), &before, &after), None, "its rule is gone");
+        let mut both = vec![a, b];
+        both.sort_unstable();
+        assert_eq!((&taken.rules, &taken.beneath), (&both, &vec![b]));
+        let new = meaning(&[&[b], &[7, 8], &both], &[(4, b"/d")]);
+        assert_eq!(new.write(&taken, 99), row(&[3], &[1], 4));
+        assert_eq!(old.read(&row(&[1], &[1], 0), &before, &after), None, "its rule is gone");
     }
 
     #[test]
     fn what_cannot_be_explained_is_every_rule() {
         let rules = ruleset(&["a", "b"]);
         let every: Vec<u32> = rules.rules().iter().map(|rule| rule.number).collect();
-        let taken = Meaning::default().read(&row(&[5], 3), &rules, &rules).unwrap();
-        assert_eq!(taken.rules, std::slice::from_ref(&every));
-        assert_eq!(Meaning::default().write(&taken, 99).labels, row(&[99], 0).labels);
-        assert_eq!(meaning(&[&every], &[]).write(&taken, 99).labels, row(&[1], 0).labels);
+        let taken = Meaning::default().read(&row(&[5], &[], 3), &rules, &rules).unwrap();
+        assert_eq!((&taken.rules, &taken.beneath), (&every, &vec![]));
+        assert_eq!(Meaning::default().write(&taken, 99), row(&[99], &[], 0));
+        assert_eq!(meaning(&[&every], &[]).write(&taken, 99), row(&[1], &[], 0));
     }
 }

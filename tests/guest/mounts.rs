@@ -54,7 +54,7 @@ fn what_becomes_the_root_of_a_mount_namespace_moves_what_is_bound_in_it() {
 }
 
 mod denial {
-    use std::fs;
+    use std::{fs, path::PathBuf};
 
     use aegis_tests::{
         Case, Process, Rule,
@@ -170,15 +170,21 @@ mod denial {
     fn what_is_mounted_over_a_denied_file_is_denied_at_its_place() {
         let case = Case::new();
         let (secret, other) = (case.file("secret"), case.file("other"));
+        // There is one more mount point on the way to the one, and none on the way to the other.
+        let at_the_top = PathBuf::from(format!("/secret-{}", std::process::id()));
+        fs::write(&at_the_top, "content").unwrap();
         let mut inside = case.inside();
-        case.control(&mut inside, &[read(&secret), read(&other)]);
-        case.enforce(Rule::deny("r").file(&secret));
-        let over = Mounted::bind(&other, &secret);
-        case.denied(&mut inside, "r", &read(&secret));
-        case.allowed(&mut inside, &read(&other));
-        over.unmount();
-        case.denied(&mut inside, "r", &read(&secret));
+        case.control(&mut inside, &[read(&secret), read(&at_the_top), read(&other)]);
+        case.enforce(Rule::deny("r").file(&secret).file(&at_the_top));
+        for secret in [&secret, &at_the_top] {
+            let over = Mounted::bind(&other, secret);
+            case.denied(&mut inside, "r", &read(secret));
+            case.allowed(&mut inside, &read(&other));
+            over.unmount();
+            case.denied(&mut inside, "r", &read(secret));
+        }
         case.settle();
+        fs::remove_file(at_the_top).unwrap();
     }
 
     #[test]
@@ -387,6 +393,26 @@ mod denial {
         case.allowed(&mut inside, &read(place.join("own")));
         case.denied_to_all(&mut inside, "r", &create(case.path("vault/own")));
         case.denied(&mut other, "r", &read(&secret));
+        case.settle();
+    }
+    /// A rule on one file holds for what has its name, and not for what lies in a directory that is mounted there.
+    #[test]
+    fn what_lies_in_a_mount_at_the_name_of_a_file_is_not_that_file() {
+        let case = Case::new();
+        let (name, sub) = (case.path("name"), case.directory("other/sub"));
+        let file = case.file("other/sub/file");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&file)]);
+        case.enforce(Rule::deny("r").file(&name));
+        case.directory("name");
+        case.denied(&mut inside, "r", &list(&name));
+        let mounted = Mounted::bind(sub.parent().unwrap(), &name);
+        let seen = name.join("sub");
+        case.allowed(&mut inside, &read(seen.join("file")));
+        case.allowed(&mut inside, &list(&seen));
+        case.allowed(&mut inside, &create(seen.join("new")));
+        mounted.unmount();
+        case.denied(&mut inside, "r", &list(&name));
         case.settle();
     }
 }

@@ -32,7 +32,7 @@ mod denial {
         path::{Path, PathBuf},
     };
 
-    use aegis_tests::{Case, Process, Rule, operation::*};
+    use aegis_tests::{Case, Process, Rule, operation::*, policy::newer_version};
     use rustix::fs::{CWD, RenameFlags, renameat_with};
 
     /// A vault that must not be read, with a directory beneath, and a file in an open place beside it.
@@ -520,6 +520,72 @@ mod denial {
         // Not for a rule that is gone.
         case.enforce(Rule::deny("other").file(case.path("more")));
         case.allowed(&mut inside, &read(case.path("moved")));
+        case.settle();
+    }
+    /// A rule on one file holds for whatever has its name, and for nothing that lies in it.
+    #[test]
+    fn a_directory_at_the_name_of_a_file_takes_its_rule_along_for_itself_alone() {
+        let case = Case::new();
+        case.file("vault/other");
+        let (name, file, made) = (case.path("vault/name"), case.file("dir/file"), case.path("dir"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[list(&made), read(&file), write(&file)]);
+        let policy = case
+            .policy()
+            .rule(Rule::deny("own").file(&name).access(&["read"]))
+            .rule(Rule::deny("all").beneath(case.path("vault")).access(&["write"]));
+        case.apply(&policy);
+        let here = |case: &Case, inside: &mut Process, at: &Path| {
+            case.denied(inside, "own", &list(at));
+            case.allowed(inside, &read(at.join("file")));
+        };
+        // By its name, then by what it took along, then by that in another generation.
+        fs::rename(&made, &name).unwrap();
+        here(&case, &mut inside, &name);
+        case.denied(&mut inside, "all", &write(name.join("file")));
+        let left = case.path("left");
+        fs::rename(&name, &left).unwrap();
+        here(&case, &mut inside, &left);
+        case.denied(&mut inside, "all", &write(left.join("file")));
+        case.apply(&policy.version(newer_version()));
+        here(&case, &mut inside, &left);
+        case.denied(&mut inside, "all", &write(left.join("file")));
+        case.settle();
+    }
+
+    /// A row has room for the rules of three places.
+    #[test]
+    fn what_left_four_places_stays_denied_by_the_rules_of_each() {
+        let case = Case::new();
+        let (places, left) = (["one", "two", "three", "four"], case.path("left"));
+        let mut policy = case.policy();
+        let mut processes = Vec::new();
+        for place in places {
+            let cgroup = format!("{}-{place}", case.workload());
+            processes.push(Process::inside(&case.make_cgroup(&cgroup)));
+            case.directory(place);
+            policy = policy
+                .workload(place, &[&cgroup])
+                .rule(Rule::deny(place).of(place).beneath(case.path(place)));
+        }
+        let mut at = case.file("one/file");
+        for process in &mut processes {
+            case.control(process, &[read(&at)]);
+        }
+        case.apply(&policy);
+        for to in ["two/file", "three/file", "four/file", "left"] {
+            fs::rename(&at, case.path(to)).unwrap();
+            at = case.path(to);
+        }
+        let mut each = |case: &Case| {
+            for (process, place) in processes.iter_mut().zip(places) {
+                case.denied(process, place, &read(&left));
+            }
+        };
+        each(&case);
+        // What does not fit is not forgotten by the generation that comes next.
+        case.apply(&policy.version(newer_version()));
+        each(&case);
         case.settle();
     }
 }

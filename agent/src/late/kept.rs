@@ -36,12 +36,11 @@ pub(super) struct Lasting {
 /// What it took along.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Took {
-    /// Rules by policy and id.
-    pub(super) rules: BTreeSet<(String, String)>,
+    /// Rules by policy and id, for itself and for what lies beneath it.
+    rules: BTreeSet<(String, String)>,
+    beneath: BTreeSet<(String, String)>,
     /// Where names go on being bound below it.
-    pub(super) node: Option<Vec<u8>>,
-    /// As in the row.
-    flags: u32,
+    node: Option<Vec<u8>>,
     /// Whose process had it do so.
     #[serde(default)]
     uid: Option<u32>,
@@ -144,11 +143,14 @@ impl Kept {
     /// A row of the kernel, whose rules are those of `ruleset`.
     pub(super) fn add(&mut self, file: Lasting, taken: &TakenAlong, ruleset: &Ruleset, seen: Seen) {
         let took = self.files.entry(file).or_default();
-        let rules = taken.rules.iter().flatten().filter_map(|number| ruleset.rule(*number));
-        let own = rules.filter(|rule| !rule.built_in);
-        took.rules.extend(own.map(|rule| (rule.policy.clone(), rule.rule.id.clone())));
+        for (names, numbers) in
+            [(&mut took.rules, &taken.rules), (&mut took.beneath, &taken.beneath)]
+        {
+            let rules = numbers.iter().filter_map(|number| ruleset.rule(*number));
+            let own = rules.filter(|rule| !rule.built_in);
+            names.extend(own.map(|rule| (rule.policy.clone(), rule.rule.id.clone())));
+        }
         took.node = taken.node.clone().or_else(|| took.node.take());
-        took.flags |= taken.flags;
         took.uid = took.uid.or(taken.uid);
         took.seen = Some(seen);
     }
@@ -161,8 +163,9 @@ impl Kept {
     ) {
         self.files.retain(|_, took| {
             took.rules.retain(|rule| rules.contains(rule));
+            took.beneath.retain(|rule| rules.contains(rule));
             took.node.take_if(|path| !node(path));
-            !took.rules.is_empty() || took.node.is_some()
+            !took.rules.is_empty() || !took.beneath.is_empty() || took.node.is_some()
         });
     }
 
@@ -221,26 +224,28 @@ impl Kept {
         for rule in ruleset.rules() {
             numbers.insert((&rule.policy, &rule.rule.id), rule.number);
         }
-        let mut rows = Vec::new();
-        for (file, took) in &self.files {
-            let named = took.rules.iter();
-            let mut rules: Vec<u32> = named
+        let numbered = |names: &BTreeSet<(String, String)>| {
+            let mut rules: Vec<u32> = names
+                .iter()
                 .filter_map(|(policy, id)| numbers.get(&(policy.as_str(), id.as_str())).copied())
                 .collect();
             rules.sort_unstable();
-            let rules: Vec<Vec<u32>> = if rules.is_empty() { Vec::new() } else { vec![rules] };
-            if rules.is_empty() && took.node.is_none() {
+            rules
+        };
+        let mut rows = Vec::new();
+        for (file, took) in &self.files {
+            let taken = TakenAlong {
+                rules: numbered(&took.rules),
+                beneath: numbered(&took.beneath),
+                node: took.node.clone(),
+                uid: took.uid,
+            };
+            if taken.is_nothing() {
                 continue;
             }
             for one in filesystems.0.iter().filter(|one| one.uuid == file.filesystem) {
                 let key = InodeKey { ino: file.ino, dev: one.dev, generation: file.generation };
-                let taken = TakenAlong {
-                    rules: rules.clone(),
-                    node: took.node.clone(),
-                    flags: took.flags,
-                    uid: took.uid,
-                };
-                rows.push((key, taken));
+                rows.push((key, taken.clone()));
             }
         }
         rows
@@ -312,7 +317,7 @@ impl Filesystems {
     }
 }
 
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// What mount(8) calls them: ext4 serves three.
 const KINDS: [&[u8]; 5] = [b"ext4", b"ext3", b"ext2", b"xfs", b"btrfs"];
@@ -389,7 +394,7 @@ mod tests {
         for end in 0..text.len() {
             Kept::parse(&text[..end]).unwrap_err();
         }
-        let other = String::from_utf8(text).unwrap().replace("\"schema\":1", "\"schema\":2");
+        let other = String::from_utf8(text).unwrap().replace("\"schema\":2", "\"schema\":3");
         Kept::parse(other.as_bytes()).unwrap_err();
     }
 }
