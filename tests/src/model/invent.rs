@@ -119,7 +119,7 @@ fn accesses(random: &mut Random) -> Accesses {
 fn bound(world: &World, path: String) -> Bound {
     let real = world.real(&path).unwrap_or_else(|| path.clone());
     let node = world.spot(&real).and_then(|spot| spot.node);
-    let beneath = node.map_or_else(|| !path.ends_with(FILE), |node| world.is_directory(node));
+    let beneath = node.map_or_else(|| !real.ends_with(FILE), |node| world.is_directory(node));
     Bound { path, beneath }
 }
 

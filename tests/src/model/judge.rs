@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use super::{
     rules::{Accesses, Actor, Rule, RuleSet, WRITE, denied, is_below, rule_set},
     step::Act,
-    world::{Places, Spot, World, below},
+    world::{Places, Spot, World, below, surely},
 };
 
 /// What is denied for sure, and what at the most.
@@ -66,11 +66,18 @@ impl Held {
 
 /// Which rules hold for an open of a path; none if it leads nowhere.
 pub fn opening(world: &World, rules: &[Rule], path: &str) -> Held {
+    let Some(followed) = world.followed(path) else { return Held::default() };
+    let mut held = at_its_end(world, rules, followed.real());
+    for link in &followed.links {
+        held.stops |= world.entry(link).map_or(0, |spot| stops(world, rules, link, &spot));
+    }
+    held
+}
+
+/// Which rules hold for what a path without links leads to.
+fn at_its_end(world: &World, rules: &[Rule], path: &str) -> Held {
     let Some(spot) = world.spot(path) else { return Held::default() };
     let Some(node) = spot.node else { return Held::default() };
-    if world.thing(node).link.is_some() {
-        return following(world, rules, path, &spot);
-    }
     let crossings = world.crossings(path);
     // What a mount shows is at its own place, and not at the mount's.
     let (mut places, mut possible) = if world.is_directory(node) {
@@ -110,20 +117,17 @@ pub fn opening(world: &World, rules: &[Rule], path: &str) -> Held {
     held
 }
 
-/// Which rules hold for what a symbolic link leads to, by that link.
-fn following(world: &World, rules: &[Rule], path: &str, link: &Spot) -> Held {
-    let next = link.node.and_then(|node| world.thing(node).link.as_deref()).unwrap_or_default();
-    let mut held = opening(world, rules, next);
+/// The rules for which a symbolic link may not be followed.
+fn stops(world: &World, rules: &[Rule], path: &str, link: &Spot) -> RuleSet {
+    if world.is_foreign(link.parent) || !world.crossings(path).is_empty() {
+        return RuleSet::MAX;
+    }
     let (_, mut possible) = of_name(world, link);
     possible.extend(link.node.iter().flat_map(|node| world.thing(*node).may_have_been.clone()));
-    held.stops |= rule_set(rules, |rule| {
+    let named = rule_set(rules, |rule| {
         possible.iter().any(|place| rule.reaches(place) || rule.names_at_or_below(place))
     });
-    held.stops |= world.of_two_ways(rules, link.parent);
-    if world.is_foreign(link.parent) || !world.crossings(path).is_empty() {
-        held.stops = RuleSet::MAX;
-    }
-    held
+    named | world.of_two_ways(rules, link.parent)
 }
 
 /// Whether somebody is kept from a change that [can](World::can) be made.
@@ -259,13 +263,6 @@ fn of_name(world: &World, spot: &Spot) -> (Places, BTreeSet<String>) {
     (world.places_by_name(spot.parent, &spot.name), world.possible_by_name(spot.parent, &spot.name))
 }
 
-/// Which rules hold at places, but those that are lifted there.
-fn surely(rules: &[Rule], places: &Places) -> RuleSet {
-    let at =
-        |(place, lifted): (&String, &RuleSet)| rule_set(rules, |rule| rule.covers(place)) & !lifted;
-    places.iter().map(at).fold(0, |all, more| all | more)
-}
-
 fn possibly(world: &World, rules: &[Rule], possible: &BTreeSet<String>) -> RuleSet {
     rule_set(rules, |rule| {
         possible.iter().any(|place| rule.covers(place) || world.unites && rule.reaches(place))
@@ -296,8 +293,20 @@ fn has_many_labels(
             }
         }
     }
-    let labels: BTreeSet<RuleSet> =
-        places.iter().map(|place| rule_set(rules, |rule| rule.covers(place))).collect();
+    // Of itself, of what lies beneath it, without what it excepts, and of all that is named below it.
+    let sets = places.iter().flat_map(|place| {
+        [
+            rule_set(rules, |rule| rule.covers(place)),
+            rule_set(rules, |rule| rule.covers(place) && rule.reaches_all_of(place)),
+            rule_set(rules, |rule| world.unites && rule.reaches_all_of(place)),
+            rule_set(rules, |rule| world.unites && rule.names_at_or_below(place)),
+        ]
+    });
+    // What had several names when the rules began to hold has one label for all of them.
+    let names = spot.node.iter().flat_map(|node| world.thing(*node).was.keys());
+    let names: Vec<&String> = names.collect();
+    let of_all = rule_set(rules, |rule| names.iter().any(|place| rule.covers(place)));
+    let labels: BTreeSet<RuleSet> = sets.chain([of_all]).collect();
     labels.into_iter().filter(|label| *label != 0).count() > LABELS_OF_A_WALK
 }
 
@@ -392,6 +401,30 @@ mod tests {
             "dir a; file a/b; hard a/b b; rule 0 r a/; outside create a/c; outside link a/c c";
         assert_eq!(bounds(text, "b"), (READ, READ));
         assert_eq!(bounds(text, "c"), (READ, READ));
+    }
+
+    #[test]
+    fn what_moves_within_a_denied_directory_is_as_free_by_its_other_name_as_before() {
+        let text =
+            "dir a; dir a/a; file c; rule 0 r a/; outside link c a/c; outside rename a/c a/a/c";
+        assert_eq!(bounds(text, "c"), (0, READ));
+        assert_eq!(bounds(text, "a/a/c"), (READ, READ));
+        assert_eq!(bounds(&format!("{text}; outside unlink a/a/c"), "c"), (READ, READ));
+    }
+
+    #[test]
+    fn a_link_in_the_middle_of_a_path_is_followed_or_not_like_one_at_its_end() {
+        let text = "dir a; dir b; file b/a; rule 0 x a/c; rule 0 r b/; outside rename a c; \
+                    outside symlink b a; outside symlink a/a b/c";
+        assert_eq!(bounds(text, "b/c"), (READ, Accesses::MAX));
+    }
+
+    #[test]
+    fn each_path_that_a_rule_leads_through_is_bound() {
+        let text = "dir a; dir b; soft a/b b/c; soft b c; rule 0 x c/c/a; outside unlink b/c; \
+                    outside mkdir b/c; outside create b/c/a; outside mkdir a/b; outside create a/b/a";
+        assert_eq!(bounds(text, "b/c/a"), (EXEC, EXEC));
+        assert_eq!(bounds(text, "a/b/a"), (EXEC, EXEC));
     }
 
     #[test]

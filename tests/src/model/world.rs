@@ -69,6 +69,22 @@ pub struct Spot {
     pub node: Option<Node>,
 }
 
+/// How a path goes on where symbolic links lead it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// The paths of the links.
+    pub links: Vec<String>,
+    /// The path, and what it becomes with each link.
+    pub ways: Vec<String>,
+}
+
+impl Followed {
+    /// Without links.
+    pub fn real(&self) -> &str {
+        self.ways.last().map_or("", String::as_str)
+    }
+}
+
 /// The whole.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -155,24 +171,32 @@ impl World {
 
     /// A path with every symbolic link on it followed, as far as it leads; `None` if that has no end.
     pub fn real(&self, path: &str) -> Option<String> {
+        self.followed(path).map(|followed| followed.real().to_owned())
+    }
+
+    /// The symbolic links on a path, in their order; `None` if that has no end.
+    pub fn followed(&self, path: &str) -> Option<Followed> {
         let mut left: Vec<String> = path.rsplit('/').map(str::to_owned).collect();
-        let (mut real, mut followed) = (String::new(), 0);
+        let mut real = String::new();
+        let mut followed = Followed { links: Vec::new(), ways: vec![path.to_owned()] };
         while let Some(name) = left.pop() {
             let next = below(&real, &name);
             let link = self.entry(&next).and_then(|spot| self.things[spot.node?].link.clone());
             match link {
                 None => real = next,
                 Some(target) => {
-                    followed += 1;
-                    if followed > LINKS {
+                    if followed.links.len() == LINKS {
                         return None;
                     }
+                    followed.links.push(next);
                     real.clear();
                     left.extend(target.rsplit('/').map(str::to_owned));
+                    let way: Vec<&str> = left.iter().rev().map(String::as_str).collect();
+                    followed.ways.push(way.join("/"));
                 }
             }
         }
-        Some(real)
+        Some(followed)
     }
 
     /// Rules as they hold: on what their paths lead to as well.
@@ -180,8 +204,9 @@ impl World {
         let led_on = |rule: &Rule| {
             let mut rule = rule.clone();
             for object in rule.objects.clone() {
-                let real = self.real(&object.path).filter(|path| *path != object.path);
-                rule.objects.extend(real.map(|path| Bound { path, ..object }));
+                let ways = self.followed(&object.path).map(|followed| followed.ways);
+                let more = ways.into_iter().flat_map(|ways| ways.into_iter().skip(1));
+                rule.objects.extend(more.map(|path| Bound { path, ..object }));
             }
             rule
         };
@@ -400,14 +425,14 @@ impl World {
             }
             Act::Unlink(path) | Act::Rmdir(path) => {
                 let spot = found(self, path);
-                self.take(&spot, rules, keeps);
+                self.take(&spot, None, rules, keeps);
             }
             Act::Rename(from, to) | Act::Whiteout(from, to) => {
                 let (from, to) = (found(self, from), found(self, to));
                 if to.node.is_some() {
-                    self.take(&to, rules, keeps);
+                    self.take(&to, None, rules, keeps);
                 }
-                let node = self.take(&from, rules, keeps);
+                let node = self.take(&from, Some(&to), rules, keeps);
                 self.put(node, &to, rules);
                 if matches!(act, Act::Whiteout(..)) {
                     self.things.push(Thing { whiteout: true, ..Thing::default() });
@@ -416,14 +441,15 @@ impl World {
             }
             Act::Exchange(one, other) => {
                 let (one, other) = (found(self, one), found(self, other));
-                let (a, b) = (self.take(&one, rules, keeps), self.take(&other, rules, keeps));
+                let a = self.take(&one, Some(&other), rules, keeps);
+                let b = self.take(&other, Some(&one), rules, keeps);
                 self.put(a, &other, rules);
                 self.put(b, &one, rules);
             }
             Act::Link(from, to) => {
                 let (from, to) = (found(self, from), found(self, to));
                 let node = from.node.expect("it can be done");
-                self.remember(&from, node, rules, keeps.links);
+                self.remember(&from, Some(&to), node, rules, keeps.links);
                 self.put(node, &to, rules);
             }
             Act::Bind(from, to) => {
@@ -453,7 +479,7 @@ impl World {
     }
 
     /// Takes a name away; what had it keeps what it was.
-    fn take(&mut self, spot: &Spot, rules: &[Rule], keeps: Keeps) -> Node {
+    fn take(&mut self, spot: &Spot, to: Option<&Spot>, rules: &[Rule], keeps: Keeps) -> Node {
         let node = spot.node.expect("something has the name");
         if self.is_directory(node) {
             let places = self.possible_by_name(spot.parent, &spot.name);
@@ -461,7 +487,7 @@ impl World {
             let named = |place: &String| rules.iter().any(|rule| rule.names_at_or_below(place));
             self.unites |= places.into_iter().any(named);
         }
-        self.remember(spot, node, rules, keeps.moves);
+        self.remember(spot, to, node, rules, keeps.moves);
         if let Some(entries) = &mut self.things[spot.parent].entries {
             entries.remove(&spot.name);
         }
@@ -470,8 +496,18 @@ impl World {
         node
     }
 
-    /// It leaves a place, or gets one more: what held there goes on.
-    fn remember(&mut self, spot: &Spot, node: Node, rules: &[Rule], surely: bool) {
+    /// It leaves a place, or gets one more: what held there goes on. Of a file, what the new place says as well need not
+    /// hold by its other names.
+    fn remember(
+        &mut self,
+        spot: &Spot,
+        to: Option<&Spot>,
+        node: Node,
+        rules: &[Rule],
+        promised: bool,
+    ) {
+        let there = to.map(|to| surely(rules, &self.places_by_name(to.parent, &to.name)));
+        let there = there.unwrap_or_default();
         let mut also = self.of_two_ways(rules, spot.parent);
         if self.is_directory(node) {
             also |= self.of_two_ways(rules, node);
@@ -482,9 +518,10 @@ impl World {
         );
         let thing = &mut self.things[node];
         thing.also |= also;
-        if surely {
+        if promised {
             // Once more denied there, it is denied by every rule again.
             for (place, lifted) in places {
+                let lifted = if thing.entries.is_none() { lifted | there } else { lifted };
                 let before = thing.was.entry(place).or_insert(lifted);
                 *before &= lifted;
             }
@@ -538,6 +575,13 @@ const LINKS: usize = 8;
 /// A place in a directory.
 pub fn below(place: &str, name: &str) -> String {
     if place.is_empty() { name.to_owned() } else { format!("{place}/{name}") }
+}
+
+/// Which rules hold at places, but those that are lifted there.
+pub fn surely(rules: &[Rule], places: &Places) -> RuleSet {
+    let at =
+        |(place, lifted): (&String, &RuleSet)| rule_set(rules, |rule| rule.covers(place)) & !lifted;
+    places.iter().map(at).fold(0, |all, more| all | more)
 }
 
 /// Adds places; where a place is in both, only what both have lifted is lifted.
