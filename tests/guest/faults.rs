@@ -10,7 +10,7 @@ use std::{
     fs,
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, SystemTime},
 };
 
@@ -19,7 +19,7 @@ use aegis_tests::{
     amnesia::forget_the_root,
     config,
     operation::*,
-    program::{Answer, WITH_FAULTS, command_with_fault},
+    program::{Answer, WITH_FAULTS, command, command_with_fault},
     runbook::Desk,
 };
 use serde_json::{Value, json};
@@ -442,6 +442,42 @@ fn a_trust_root_binds_or_does_not_wherever_its_installation_is_killed() {
 
 mod denial {
     use super::*;
+
+    /// What is in force is one whole set, the old or the new, wherever an apply dies.
+    #[test]
+    fn an_apply_that_is_killed_leaves_a_whole_set_in_force() {
+        let case = Case::new();
+        let (always, old, new) = (case.file("always"), case.file("old"), case.file("new"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&always), read(&old), read(&new)]);
+        let either = |last: &Path| case.policy().rule(Rule::deny("r").file(&always).file(last));
+        case.apply(&either(&old));
+        for delay in [60, 500, 900, 1200, 1500] {
+            let file = case.write_policy(&either(&new));
+            let mut apply = command(&["apply", &file, "--allow-unsigned"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_millis(delay));
+            apply.kill().unwrap();
+            apply.wait().unwrap();
+            case.denied(&mut inside, "r", &read(&always));
+            let tried = [&old, &new].map(|path| inside.perform(&read(path)));
+            let whole = [[Tried::Refused(1), Tried::Allowed], [Tried::Allowed, Tried::Refused(1)]];
+            assert!(whole.contains(&tried), "after {delay} ms: {tried:?}");
+            // The log as well: at most its last change has no end.
+            let log = aegisbpf(&["provenance", "verify"]).json;
+            assert_eq!(log["faults"], serde_json::json!([]), "after {delay} ms: {log}");
+        }
+        let status = aegisbpf(&["prove"]).yes();
+        assert_eq!(status["runtime_state"], "ENFORCE", "{status}");
+        // And what a killed command left behind is in nobody's way.
+        case.apply(&either(&new));
+        case.denied(&mut inside, "r", &read(&new));
+        case.allowed(&mut inside, &read(&old));
+        case.forget();
+    }
 
     #[test]
     fn an_apply_that_is_killed_at_any_point_leaves_one_whole_set_in_force() {

@@ -17,18 +17,18 @@ use rustix::{
 };
 
 /// A directory of the test's own on one of the disks, or what stands for one.
-struct Place {
+pub(crate) struct Place {
     top: PathBuf,
 }
 
 impl Place {
-    fn new(disk: &str) -> Self {
+    pub(crate) fn new(disk: &str) -> Self {
         let top = Path::new(disk).join(format!("T{}-place", std::process::id()));
         fs::create_dir_all(&top).unwrap();
         Self { top }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.top.join(name)
     }
 
@@ -38,7 +38,7 @@ impl Place {
         path
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "content").unwrap();
@@ -121,19 +121,30 @@ fn an_exact_file_in_a_directory_that_ignores_case_is_refused() {
     }
 }
 
+/// What is mounted there.
+pub(crate) fn device_of(top: &str) -> String {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let line = mounts.lines().find(|line| line.contains(&format!(" {top} "))).unwrap();
+    line.split(' ').next().unwrap().to_owned()
+}
+
+/// The third field of mountinfo: the number that the kernel itself uses.
+pub(crate) fn number_of(mount: &str) -> String {
+    let info = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let line = info.lines().find(|line| line.contains(&format!(" / {mount} "))).unwrap();
+    line.split(' ').nth(2).unwrap().to_owned()
+}
+
 mod denial {
     use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
     use aegis_tests::{
-        Case, Rule, aegisbpf,
-        agent::Agent,
+        Case, Rule,
         machine::{Mounted, drop_caches, kernel_is_at_least, make_subvolume, snapshot},
         operation::*,
     };
 
-    use crate::left::{await_left, is_left};
-
-    use super::Place;
+    use super::{Place, device_of, number_of};
 
     /// On btrfs, what stat calls a device is not what the kernel calls it.
     #[test]
@@ -268,118 +279,6 @@ mod denial {
         case.allowed(&mut inside, &read(&neighbour));
         case.denied(&mut inside, "r", &read(&later));
         case.settle();
-    }
-
-    /// A host that loses its power an agent's second after files were moved: nothing of ours is left in the kernel or in
-    /// memory, and filesystems come back with other numbers, elsewhere, or not yet.
-    #[test]
-    fn what_files_took_along_outlives_a_reboot() {
-        let case = Case::new();
-        // What other tests moved would wait as well: rules of that name are in other slots.
-        aegisbpf(&["detach", "--reason", "from the beginning", "--purge"]).yes();
-        let tops = ["/data", "/xfs", "/btrfs"].map(Place::new);
-        let secrets = tops.each_ref().map(|top| top.file("secret"));
-        let left = tops.each_ref().map(|top| top.path("left"));
-        let neighbours = tops.each_ref().map(|top| top.file("neighbour"));
-        let deleted = tops[0].file("deleted");
-        let mut inside = case.inside();
-        case.control(&mut inside, &secrets.each_ref().map(read));
-        let rule = || secrets.iter().fold(Rule::deny("r").file(&deleted), Rule::file);
-        case.enforce(rule());
-        let agent = Agent::start(&[]);
-        for (secret, left) in secrets.iter().zip(&left) {
-            fs::rename(secret, left).unwrap();
-            fs::write(secret, "content").unwrap();
-            case.denied(&mut inside, "r", &read(left));
-        }
-        fs::rename(&deleted, tops[0].path("still there")).unwrap();
-        let deleted = fs::metadata(tops[0].path("still there")).unwrap().ino();
-        let numbers = left.each_ref().map(|left| fs::metadata(left).unwrap().ino());
-        // In the null run nothing is moved out of anything, and the denials above have failed.
-        numbers.iter().chain([&deleted]).for_each(|number| await_left(*number, true));
-        case.settle();
-        drop(agent);
-
-        // The power goes.
-        fs::remove_dir_all("/sys/fs/bpf/aegisbpf").unwrap();
-        fs::remove_dir_all("/run/aegisbpf").unwrap();
-        fs::remove_file(tops[0].path("still there")).unwrap();
-        let [xfs, btrfs] = ["/xfs", "/btrfs"].map(|top| {
-            let (device, number) = (device_of(top), number_of(top));
-            rustix::mount::unmount(top, rustix::mount::UnmountFlags::empty()).unwrap();
-            (device, number)
-        });
-        // The kernel takes programs off a moment after their last pin is gone.
-        while inside.perform(&read(&left[0])) != Tried::Allowed {}
-
-        let started = aegisbpf(&["start"]).yes();
-        assert_eq!(started["runtime_state"], "ENFORCE", "{started}");
-        let told = "what 2 files took along is bound once their filesystem is mounted";
-        assert!(started["warnings"].to_string().contains(told), "{started}");
-        case.denied(&mut inside, "r", &read(&left[0]));
-        case.allowed(&mut inside, &read(&neighbours[0]));
-        // What was deleted meanwhile is forgotten: its number may be another file's by now.
-        await_left(deleted, false);
-
-        // Where no object is, a mount tells the hooks nothing. The number that was given back, and those below it, go
-        // to others first.
-        let mut taken = Vec::new();
-        for number in 0..100 {
-            let place = case.directory(format!("taken-{number}"));
-            taken.push(Mounted::tmpfs(&place));
-            if number_of(place.to_str().unwrap()) == btrfs.1 {
-                break;
-            }
-        }
-        let place = case.directory("elsewhere");
-        let elsewhere = Mounted::new("btrfs", &btrfs.0, &place, "");
-        assert_ne!(number_of(place.to_str().unwrap()), btrfs.1, "its device number is another one");
-        let moved = aegisbpf(&["prove"]);
-        assert_eq!(moved.json["reason_code"], "OBJECTS_MOVED", "{}", moved.json);
-        assert!(moved.json.to_string().contains("1 file that took rules along"), "{}", moved.json);
-        case.enforce(rule());
-        let inner = |path: &Path| place.join(path.strip_prefix("/btrfs").unwrap());
-        case.denied(&mut inside, "r", &read(inner(&left[2])));
-        case.allowed(&mut inside, &read(inner(&neighbours[2])));
-
-        let mount = |device: &str, kind| {
-            let flags = rustix::mount::MountFlags::empty();
-            rustix::mount::mount(device, Path::new("/").join(kind), kind, flags, None).unwrap();
-        };
-        mount(&btrfs.0, "btrfs");
-        elsewhere.unmount();
-        let mut agent = Agent::start(&[]);
-        mount(&xfs.0, "xfs");
-        agent.tells("bound anew");
-        agent.says("ENFORCE");
-        for left in &left {
-            case.denied(&mut inside, "r", &read(left));
-        }
-        for neighbour in &neighbours {
-            case.allowed(&mut inside, &read(neighbour));
-        }
-        agent.ends();
-        case.forget();
-        // They end with their rule.
-        case.enforce(Rule::deny("other").file(case.path("nothing")));
-        case.enforce(Rule::deny("another").file(case.path("nothing")));
-        for number in numbers {
-            assert!(!is_left(number), "{number}");
-        }
-    }
-
-    /// What is mounted there.
-    fn device_of(top: &str) -> String {
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        let line = mounts.lines().find(|line| line.contains(&format!(" {top} "))).unwrap();
-        line.split(' ').next().unwrap().to_owned()
-    }
-
-    /// The third field of mountinfo: the number that the kernel itself uses.
-    fn number_of(mount: &str) -> String {
-        let info = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let line = info.lines().find(|line| line.contains(&format!(" / {mount} "))).unwrap();
-        line.split(' ').nth(2).unwrap().to_owned()
     }
 
     #[test]

@@ -88,11 +88,10 @@ mod denial {
         io::{BufRead as _, BufReader},
         path::Path,
         process::{Child, Stdio},
-        time::Duration,
     };
 
     use aegis_tests::{
-        Case, Process, Rule, aegisbpf,
+        Case, Process, aegisbpf,
         operation::*,
         program::{Answer, command},
     };
@@ -156,42 +155,6 @@ mod denial {
         agent.ends();
         case.allowed(&mut inside, &read(&secret));
         nothing_is_left();
-    }
-
-    /// What is in force is one whole set, the old or the new, wherever an apply dies.
-    #[test]
-    fn an_apply_that_is_killed_leaves_a_whole_set_in_force() {
-        let case = Case::new();
-        let (always, old, new) = (case.file("always"), case.file("old"), case.file("new"));
-        let mut inside = case.inside();
-        case.control(&mut inside, &[read(&always), read(&old), read(&new)]);
-        let either = |last: &Path| case.policy().rule(Rule::deny("r").file(&always).file(last));
-        case.apply(&either(&old));
-        for delay in [60, 500, 900, 1200, 1500] {
-            let file = case.write_policy(&either(&new));
-            let mut apply = command(&["apply", &file, "--allow-unsigned"])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            std::thread::sleep(Duration::from_millis(delay));
-            apply.kill().unwrap();
-            apply.wait().unwrap();
-            case.denied(&mut inside, "r", &read(&always));
-            let tried = [&old, &new].map(|path| inside.perform(&read(path)));
-            let whole = [[Tried::Refused(1), Tried::Allowed], [Tried::Allowed, Tried::Refused(1)]];
-            assert!(whole.contains(&tried), "after {delay} ms: {tried:?}");
-            // The log as well: at most its last change has no end.
-            let log = aegisbpf(&["provenance", "verify"]).json;
-            assert_eq!(log["faults"], serde_json::json!([]), "after {delay} ms: {log}");
-        }
-        let status = aegisbpf(&["prove"]).yes();
-        assert_eq!(status["runtime_state"], "ENFORCE", "{status}");
-        // And what a killed command left behind is in nobody's way.
-        case.apply(&either(&new));
-        case.denied(&mut inside, "r", &read(&new));
-        case.allowed(&mut inside, &read(&old));
-        case.forget();
     }
 
     #[track_caller]
