@@ -22,7 +22,6 @@
 typedef u64 found;
 #define FOUND_ONE 0xffffULL
 #define FOUND_LABEL 0x1fffULL
-#define FOUND_ALL 0xffffffffffffULL
 #define FOUND_INCOMPLETE (1ULL << 63)
 
 _Static_assert(AEGIS_LABELS_MAX - 1 <= FOUND_LABEL, "a label has 13 bits");

@@ -44,10 +44,15 @@ static __always_inline bool acts_for_a_filesystem(void)
 /* What is denied for a file, wherever it may be denied, in one slot. */
 static __always_inline found labels_of_layer(u32 slot, u64 place)
 {
+	found labels;
+
 	if (!has_objects_at(slot, place))
 		return 0;
-	return found_both(own_labels(slot, inode_of(place), true), place_labels(slot, place, 0)) &
-	       FOUND_ALL;
+	labels = found_both(own_labels(slot, inode_of(place), true), place_labels(slot, place, 0));
+	/* Any rule on its filesystem. */
+	if (labels & FOUND_INCOMPLETE)
+		return found_one(label_of_filesystem_at(slot, place), AEGIS_WHY_LATE);
+	return labels;
 }
 
 /* What is known of the present task's copy, from now on. (Alone, for the sake of its stack.) */

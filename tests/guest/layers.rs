@@ -59,7 +59,7 @@ fn apply_says_what_a_rule_on_a_merged_path_is_worth() {
 mod denial {
     use std::fs;
 
-    use aegis_tests::{Case, Rule, operation::*};
+    use aegis_tests::{Case, Process, Rule, operation::*};
     use rustix::fs::OFlags;
 
     use super::Layers;
@@ -266,6 +266,43 @@ mod denial {
         }
         for name in ["upper/vault/secret", "upper/exact"] {
             case.denied(&mut inside, "r", &read(layers.path(name)));
+        }
+        case.settle();
+    }
+    /// More rules than a walk can tell apart are all of them for the copy as well.
+    #[test]
+    fn a_copy_of_what_left_three_places_is_denied_by_the_rules_of_all_four() {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        let places = ["one", "two", "three", "lower/four"];
+        let mut policy = case.policy();
+        let mut processes = Vec::new();
+        for (number, place) in places.iter().enumerate() {
+            let name = format!("w{number}");
+            let cgroup = format!("{}-{name}", case.workload());
+            processes.push(Process::inside(&case.make_cgroup(&cgroup)));
+            let directory = layers.path(place);
+            fs::create_dir_all(&directory).unwrap();
+            policy = policy
+                .workload(&name, &[&cgroup])
+                .rule(Rule::deny(&name).of(&name).beneath(&directory));
+        }
+        let mut at = layers.file("one/file");
+        for process in &mut processes {
+            case.control(process, &[read(&at)]);
+        }
+        case.apply(&policy);
+        for place in &places[1..] {
+            let to = layers.path(place).join("file");
+            fs::rename(&at, &to).unwrap();
+            at = to;
+        }
+        layers.mount("");
+        let opened = fs::OpenOptions::new().append(true).open(layers.path("merged/four/file"));
+        std::io::Write::write_all(&mut opened.unwrap(), b"more").unwrap();
+        for (number, process) in processes.iter_mut().enumerate() {
+            let rule = format!("w{number}");
+            case.denied(process, &rule, &read(layers.path("upper/four/file")));
         }
         case.settle();
     }
