@@ -91,7 +91,7 @@ __noinline u64 goes_along(u32 slot, u64 from, u64 to, u32 outside, u64 flags)
 __noinline u32 leave(u32 slot, u64 from, u64 to, u32 outside)
 {
 	u64 inode = inode_of(from), own, named;
-	found itself, beneath = 0;
+	found itself, others, beneath = 0;
 	u32 node = 0;
 
 	if (!inode || !has_objects_at(slot, from))
@@ -105,10 +105,11 @@ __noinline u32 leave(u32 slot, u64 from, u64 to, u32 outside)
 		if (to)
 			directory_moves(slot, own, named, to);
 		node = (u32)own ? own : named;
-		/* It has a node: what was bound by names of the other is denied throughout. */
-		if ((u32)own && (u32)named != (u32)own && row_beneath(named)) {
-			itself = found_also(itself, row_beneath(named), AEGIS_WHY_LATE);
-			beneath = found_also(beneath, row_beneath(named), AEGIS_WHY_LATE);
+		/* A row has one node: what is bound below other names is denied throughout. */
+		if (has_late_rows(slot)) {
+			others = bound_elsewhere(slot, from, node);
+			itself = found_both(itself, others);
+			beneath = found_both(beneath, others);
 		}
 	}
 	/* Not what its own row says: that is this generation's, and the next has none for it. */

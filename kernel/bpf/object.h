@@ -430,6 +430,36 @@ __noinline u64 bound_name(u32 slot, u64 place)
 }
 
 /*
+ * What is bound below all names of a place but those of one node. A place has several where a
+ * directory above it took its names along and stands where other names are bound.
+ */
+__noinline u64 bound_elsewhere(u32 slot, u64 place, u32 node)
+{
+	found labels = 0;
+	u64 here = place;
+
+	for (int i = 0; i < AEGIS_WALK_MAX; i++) {
+		struct dentry *child = (void *)here;
+		u64 above = parent_of(here), directory, name;
+
+		if (above == here)
+			return labels;
+		directory = known_row(slot, inode_of(above));
+		if ((u32)directory) {
+			name = named(pack_entry(slot, 0, 0), directory,
+				     number_of(FIELD(false, child, d_name.name)));
+			if (name && here != place)
+				name = descend_to_row(slot, place, here, name);
+			if ((u32)name && (u32)name != node)
+				labels = found_both(labels,
+						    found_one(row_beneath(name), AEGIS_WHY_LATE));
+		}
+		here = above;
+	}
+	return labels | FOUND_INCOMPLETE; /* deeper than we climb */
+}
+
+/*
  * What names say of an object beyond a mount point: those that are bound below the inode of
  * `place`, and those below its name. `below` is where the mount begins that lies on it.
  */

@@ -436,6 +436,30 @@ mod denial {
         case.forget();
     }
 
+    /// What is made in a directory that has the names of two has them as well, and so takes both along.
+    #[test]
+    fn a_directory_made_where_two_changed_places_takes_the_rules_of_both_along() {
+        let case = Case::new();
+        let [one, two] = ["one", "two"].map(|name| case.directory(name));
+        let mut inside = case.inside();
+        let key = case.file("free/key");
+        case.control(&mut inside, &[read(&key), write(&key)]);
+        let rule =
+            |name, access| Rule::deny(name).file(case.path(name).join("sub/key")).access(&[access]);
+        case.apply(&case.policy().rule(rule("one", "read")).rule(rule("two", "write")));
+        swap(one, two.clone());
+        case.file("two/sub/key");
+        let away = case.path("away");
+        for at in [two.join("sub"), away.clone()] {
+            case.denied(&mut inside, "one", &read(at.join("key")));
+            case.denied(&mut inside, "two", &write(at.join("key")));
+            if at != away {
+                fs::rename(at, &away).unwrap();
+            }
+        }
+        case.settle();
+    }
+
     /// Each level by itself, and then away with all of them.
     #[test]
     fn a_tree_that_came_level_by_level_stays_denied_when_it_leaves() {
