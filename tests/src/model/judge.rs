@@ -307,7 +307,9 @@ fn has_many_labels(
     let names: Vec<&String> = names.collect();
     let of_all = rule_set(rules, |rule| names.iter().any(|place| rule.covers(place)));
     let labels: BTreeSet<RuleSet> = sets.chain([of_all]).collect();
-    labels.into_iter().filter(|label| *label != 0).count() > LABELS_OF_A_WALK
+    // Where all is excepted there is a label without a rule.
+    let excepted = places.iter().any(|place| rules.iter().any(|rule| rule.excepts(place)));
+    labels.into_iter().filter(|label| *label != 0 || excepted).count() > LABELS_OF_A_WALK
 }
 
 const LABELS_OF_A_WALK: usize = 3;
