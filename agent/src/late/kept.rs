@@ -10,7 +10,7 @@ use std::{
     fs,
 };
 
-use aegis_abi::InodeKey;
+use aegis_abi::{InodeKey, generated::AEGIS_ROW_DIRECTORY};
 use aegis_kernel::{can_tell, outlives};
 use aegis_policy::{Ruleset, TakenAlong};
 use anyhow::Context as _;
@@ -38,7 +38,11 @@ pub(super) struct Lasting {
 pub(super) struct Took {
     /// Rules by policy and id, for itself and for what lies beneath it.
     rules: BTreeSet<(String, String)>,
+    #[serde(default)]
     beneath: BTreeSet<(String, String)>,
+    /// In schema 1: whether the rules hold for what lies beneath as well.
+    #[serde(default, skip_serializing)]
+    flags: u32,
     /// Where names go on being bound below it.
     node: Option<Vec<u8>>,
     /// Whose process had it do so.
@@ -106,8 +110,16 @@ impl Kept {
 
     fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
         let File { schema, lost, files } = serde_json::from_slice(bytes)?;
-        anyhow::ensure!(schema == SCHEMA, "its schema is {schema}, and not {SCHEMA}");
-        let files = files.into_iter().map(|line| (line.file, line.took)).collect();
+        let known = [SCHEMA_OF_BEFORE, SCHEMA].contains(&schema);
+        anyhow::ensure!(known, "its schema is {schema}, and not {SCHEMA}");
+        let as_now = |Line { file, mut took }: Line| {
+            if took.flags & AEGIS_ROW_DIRECTORY != 0 {
+                took.beneath.extend(took.rules.iter().cloned());
+            }
+            took.flags = 0;
+            (file, took)
+        };
+        let files = files.into_iter().map(as_now).collect();
         Ok(Self { files, lost })
     }
 
@@ -318,6 +330,8 @@ impl Filesystems {
 }
 
 const SCHEMA: u32 = 2;
+/// It is read as well: a host that goes from one version to the next by a `detach` has it.
+const SCHEMA_OF_BEFORE: u32 = 1;
 
 /// What mount(8) calls them: ext4 serves three.
 const KINDS: [&[u8]; 5] = [b"ext4", b"ext3", b"ext2", b"xfs", b"btrfs"];
@@ -384,6 +398,22 @@ mod tests {
         let rows = all.rows(&mounted("aa", 5), &no_rules());
         assert_eq!(rows.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [key]);
         assert!(all.rows(&mounted("bb", 5), &no_rules()).is_empty());
+    }
+
+    #[test]
+    fn what_an_earlier_version_wrote_says_the_same() {
+        let line = |flags| {
+            format!(
+                r#"{{"filesystem":"aa","ino":1,"generation":7,"rules":[["p","a"]],"node":null,"flags":{flags},"seen":null}}"#
+            )
+        };
+        let rules = BTreeSet::from([("p".to_owned(), "a".to_owned())]);
+        for (flags, beneath) in [(0, BTreeSet::new()), (1, rules.clone())] {
+            let text = format!(r#"{{"schema":1,"lost":3,"files":[{}]}}"#, line(flags));
+            let kept = Kept::parse(text.as_bytes()).unwrap();
+            let took = Took { rules: rules.clone(), beneath, ..Took::default() };
+            assert_eq!((kept.files.into_values().collect(), kept.lost), (vec![took], 3));
+        }
     }
 
     #[test]
