@@ -73,7 +73,7 @@ mod denial {
                 mkdir(vault.join(format!("directory-{round}"))),
                 utimes(&secret),
                 set_attribute(&secret),
-                make(vault.join(format!("file-{round}"))),
+                create(vault.join(format!("file-{round}"))),
             ]
         };
         let over = AtomicBool::new(false);

@@ -86,6 +86,7 @@ impl Kernel {
     fn operation(&self, act: &Act) -> Operation {
         let at = |path: &String| self.top.join(path);
         match act {
+            // Without opening it: hooks on names do not know by which mount one comes, and the open does.
             Act::Create(path) => make(at(path)),
             Act::Mkdir(path) => mkdir(at(path)),
             Act::Unlink(path) => unlink(at(path)),

@@ -79,7 +79,7 @@ pub fn create(path: impl AsRef<Path>) -> Operation {
     one("create", path)
 }
 
-/// Making a file with content that anybody may read, write and run.
+/// Making an empty file that anybody may read, write and run, without opening it (mknod).
 pub fn make(path: impl AsRef<Path>) -> Operation {
     one("make", path)
 }
@@ -162,19 +162,18 @@ pub(crate) fn change_by(verb: &[u8], operation: &Operation) -> Option<Result<Und
             let made = mkdirat(CWD, &path, Mode::from_raw_mode(0o755));
             done(made, move || fs::remove_dir(&path))
         }
-        b"mknod" => {
-            done(mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o644), 0), remove(path))
+        b"mknod" | b"make" => {
+            let (kind, mode) = match verb {
+                b"make" => (FileType::RegularFile, 0o755),
+                _ => (FileType::Fifo, 0o644),
+            };
+            done(mknodat(CWD, &path, kind, Mode::from_raw_mode(mode), 0), remove(path))
         }
         b"symlink" => done(symlinkat(&path, CWD, &other), remove(other)),
-        b"create" | b"make" => {
+        b"create" => {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let mode = if verb == b"make" { 0o755 } else { 0o644 };
-            let made = rustix::fs::open(&path, flags, Mode::from_raw_mode(mode));
-            let content: &[u8] = if verb == b"make" { b"content" } else { b"" };
-            match made.map(|file| rustix::io::write(file, content)) {
-                Ok(written) => before(written).and_then(|_| done(Ok(()), remove(path))),
-                Err(error) => done(Err(error), remove(path)),
-            }
+            let made = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o644));
+            done(made.map(drop), remove(path))
         }
         _ => return attributes(verb, path, other),
     })

@@ -184,14 +184,17 @@ impl View<'_> {
     fn name(&self, path: &str, spot: &Spot) -> Bounds {
         let (places, mut possible) = of_name(self.world, spot);
         let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-        for (covered, rest) in self.world.crossings(parent) {
-            let way = join(&rest, &spot.name);
-            let above = self.world.possible_of_directory(covered);
+        let crossings = self.world.crossings(parent);
+        for (covered, rest) in &crossings {
+            let way = join(rest, &spot.name);
+            let above = self.world.possible_of_directory(*covered);
             possible.extend(above.iter().map(|place| join(place, &way)));
         }
         let may = possibly(self.world, self.rules, &possible)
             | self.world.of_two_ways(self.rules, spot.parent);
-        Held { must: surely(self.rules, &places), may, stops: 0 }.bounds(self.rules, self.actor)
+        let must = surely(self.rules, &places);
+        let held = Held { must, may, stops: 0 };
+        self.bounds(held, &Spot { node: None, ..spot.clone() }, &possible, &crossings)
     }
 
     /// What is denied of the thing that has a name, for its name and for what it was.
@@ -201,8 +204,24 @@ impl View<'_> {
         let thing = self.world.thing(node);
         let may = possibly(self.world, self.rules, &thing.may_have_been) | thing.also;
         let been = Held { must: surely(self.rules, &thing.was), may, stops: 0 };
-        let been = been.bounds(self.rules, self.actor);
+        let mut possible = self.world.possible_by_name(spot.parent, &spot.name);
+        possible.extend(thing.may_have_been.iter().cloned());
+        let been = self.bounds(been, spot, &possible, &self.world.crossings(path));
         Bounds { must: named.must | been.must, may: named.may | been.may }
+    }
+
+    /// What that denies to the actor, if walks can tell all labels apart.
+    fn bounds(
+        &self,
+        mut held: Held,
+        spot: &Spot,
+        possible: &BTreeSet<String>,
+        crossings: &[(usize, String)],
+    ) -> Bounds {
+        if has_many_labels(self.world, self.rules, spot, possible, crossings) {
+            held.may = RuleSet::MAX;
+        }
+        held.bounds(self.rules, self.actor)
     }
 
     fn writing_name(&self, path: &str, spot: &Spot) -> Refusal {
@@ -480,6 +499,15 @@ mod tests {
         assert_eq!(refused("scope-1 rename b a/c"), no);
         assert_eq!(refused("scope-3 rename a/b c/b"), no);
         assert_eq!(refused("scope-3 rename b c/b"), yes);
+    }
+
+    #[test]
+    fn what_has_more_labels_than_a_walk_tells_apart_may_be_kept_where_it_is() {
+        let start = "dir a; file b; dir c; hard b a/b; \
+                     rule 0 rx a/a/a/; rule 2 r a/; rule 1 w a/b; rule 1 rwx b; \
+                     outside mkdir c/a; outside rename b a/c; outside create c/a/a";
+        let many = format!("{start}; outside exchange c/a/a a/c");
+        assert_eq!(refused(&format!("{many}; scope-1 exchange a/c a/b")), (false, true));
     }
 
     #[test]
