@@ -16,6 +16,7 @@ mod event;
 )]
 pub mod generated;
 mod hash;
+mod late;
 mod rows;
 mod switches;
 
@@ -27,6 +28,7 @@ pub use generated::{
     aegis_resolved as Resolved, aegis_verdict as Verdict,
 };
 pub use hash::{hash_cgroup_name, hash_cgroup_suffix, hash_name};
+pub use late::{late_labels, pack_late_labels};
 pub use rows::Rows;
 pub use switches::{EmergencyWord, SlotsWord, nanoseconds, ticks};
 

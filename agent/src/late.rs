@@ -128,6 +128,8 @@ impl<'a> Leaving<'a> {
         after: &Ruleset,
         forgets_lost: bool,
     ) -> anyhow::Result<()> {
+        // A hook that began before the slot was filled notes only in the one that decides.
+        kernel.wait_for_decisions()?;
         let rows = self.rows(after)?;
         let write = |((dev, ino, generation), taken): (Key, TakenAlong)| {
             (InodeKey { ino, dev, generation }, meaning.write(&taken, every))
@@ -140,7 +142,7 @@ impl<'a> Leaving<'a> {
             let active = self.active.as_ref().map(|active| self.kernel.marks(active.slot).lost);
             kernel.count_lost(to, active.unwrap_or(self.kept.lost));
         }
-        kernel.add_late(to, rows).context("failed to carry over what files took along")
+        kernel.add_late(to, rows, every).context("failed to carry over what files took along")
     }
 }
 

@@ -261,15 +261,23 @@ impl AllMarks {
 
     /// Counts a late row that user space has added, as the hooks count theirs.
     pub(crate) fn add_late(&self, slot: Slot) {
-        for offset in [offset_of!(Marks, late), offset_of!(Marks, epoch)] {
-            self.0.word(slot.0 as usize * Self::ROW + offset).fetch_add(1, Ordering::SeqCst);
-        }
+        self.add(slot, offset_of!(Marks, late), 1);
+        self.add_epoch(slot);
+    }
+
+    /// Has decisions that are being made look once more at late rows.
+    pub(crate) fn add_epoch(&self, slot: Slot) {
+        self.add(slot, offset_of!(Marks, epoch), 1);
     }
 
     /// Counts late rows that user space had no room for.
     pub(crate) fn add_lost(&self, slot: Slot, rows: u32) {
-        let lost = self.0.word(slot.0 as usize * Self::ROW + offset_of!(Marks, lost));
-        lost.fetch_add(rows, Ordering::SeqCst);
+        self.add(slot, offset_of!(Marks, lost), rows);
+    }
+
+    fn add(&self, slot: Slot, offset: usize, more: u32) {
+        let word = self.0.word(slot.0 as usize * Self::ROW + offset);
+        word.fetch_add(more, Ordering::SeqCst);
     }
 
     /// Forgets what happened to a slot. Only while no generation is in it.

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, fmt, os::fd::AsRawFd as _};
 
 use aegis_abi::{
-    Count, CountKey, InodeKey, LateRow, Rows,
+    Count, CountKey, Rows,
     generated::{AEGIS_CGROUP_CACHE, AEGIS_LATE_ROWS, aegis_generation},
 };
 use aegis_fault::{self as fault, Point};
@@ -172,56 +172,6 @@ impl Kernel {
             counts.insert(key, count);
         }
         Ok(counts)
-    }
-
-    /// What things took along from places that they have left, in a slot.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn late(&self, slot: Slot) -> Result<Vec<(InodeKey, LateRow)>, Error> {
-        let map = self.by_slot.inner("late", slot)?;
-        let mut rows = Vec::new();
-        for key in map.keys() {
-            // A row may go while the others are read.
-            let Some(row) =
-                map.lookup(&key, MapFlags::ANY).map_err(|e| Error::map("read", "late", e))?
-            else {
-                continue;
-            };
-            let odd = || Error::OtherMap {
-                map: "late".to_owned(),
-                what: "its keys or values have another size",
-            };
-            let key = InodeKey::read_from_bytes(&key).map_err(|_size| odd())?;
-            rows.push((key, LateRow::read_from_bytes(&row).map_err(|_size| odd())?));
-        }
-        Ok(rows)
-    }
-
-    /// Adds to what things took along, in a slot that is filled; what hooks add meanwhile stays, and
-    /// counts as well.
-    ///
-    /// # Errors
-    /// If the map has no room: then some may be added and others not.
-    pub fn add_late(&self, slot: Slot, rows: &[(InodeKey, LateRow)]) -> Result<(), Error> {
-        let map = self.by_slot.inner("late", slot)?;
-        for (key, row) in rows {
-            let added = map.update(key.as_bytes(), row.as_bytes(), MapFlags::NO_EXIST);
-            match added {
-                Ok(()) => self.marks.add_late(slot),
-                // A hook was first: the same thing has left another place just now.
-                Err(error) if error.kind() == libbpf_rs::ErrorKind::AlreadyExists => {}
-                Err(source) => {
-                    return Err(Error::NoRoom { map: "late", rows: rows.len(), source });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Counts what there was no room for among late rows, as the hooks do.
-    pub fn count_lost(&self, slot: Slot, rows: u32) {
-        self.marks.add_lost(slot, rows);
     }
 
     /// The scope of a cgroup in a slot, by its id; 0 if it is in none, or has not asked lately.

@@ -27,6 +27,7 @@ mod handover;
 mod hooks;
 mod identity;
 mod install;
+mod late;
 mod load;
 mod owner;
 pub mod probe;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aegis_abi::LateRow;
+use aegis_abi::{LateRow, late_labels, pack_late_labels};
 
 use crate::{Places, Ruleset, same::Same};
 
@@ -49,7 +49,7 @@ impl Meaning {
     pub fn read(&self, row: &LateRow, before: &Ruleset, after: &Ruleset) -> Option<TakenAlong> {
         let every = || after.rules().iter().map(|rule| rule.number).collect::<Vec<_>>();
         let read = |packed: u64| -> Vec<u32> {
-            let sets = labels(packed).map(|label| {
+            let sets = late_labels(packed).map(|label| {
                 match self.labels.get((label as usize).wrapping_sub(1)) {
                     Some(rules) => translated(rules, before, after),
                     None => every(),
@@ -75,7 +75,7 @@ impl Meaning {
             }
             let at = self.labels.iter().position(|label| label == rules);
             let label = at.and_then(|at| u32::try_from(at + 1).ok()).unwrap_or(every);
-            u64::from(label & LABEL) | u64::from(WHY_LATE) << 13
+            pack_late_labels([label]).unwrap_or_default()
         };
         let node = taken.node.as_ref().and_then(|path| {
             self.nodes.iter().find(|(_, known)| *known == path).map(|(node, _)| *node)
@@ -96,12 +96,6 @@ impl TakenAlong {
     }
 }
 
-/// The labels of a row, each in 16 bits with why it holds.
-fn labels(packed: u64) -> impl Iterator<Item = u32> {
-    let each = [0, 16, 32].map(|shift| u32::try_from(packed >> shift & u64::from(LABEL)));
-    each.into_iter().flatten().filter(|label| *label != 0)
-}
-
 /// The same rules by policy and id, as far as they are there.
 fn translated(rules: &[u32], before: &Ruleset, after: &Ruleset) -> Vec<u32> {
     let names = rules.iter().filter_map(|number| before.rule(*number));
@@ -120,9 +114,6 @@ fn translated(rules: &[u32], before: &Ruleset, after: &Ruleset) -> Vec<u32> {
 
 /// The uid of a row that was not made by a move that hooks have seen.
 const NOBODY_KNOWS: u32 = u32::MAX;
-/// A label has 13 bits.
-const LABEL: u32 = 0x1fff;
-const WHY_LATE: u32 = aegis_abi::generated::AEGIS_WHY_LATE;
 
 #[cfg(test)]
 mod tests {

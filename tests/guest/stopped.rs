@@ -5,7 +5,9 @@
 mod denial {
     use std::fs;
 
-    use aegis_tests::{aegisbpf, operation::*, policy::newer_version, program::Stopped};
+    use aegis_tests::{
+        Case, Process, Rule, aegisbpf, operation::*, policy::newer_version, program::Stopped,
+    };
     use rustix::mount::{UnmountFlags, mount_bind, unmount};
     use serde_json::Value;
 
@@ -105,6 +107,40 @@ mod denial {
         // What an earlier test has made its log lose is on record, and no fault.
         let log = aegisbpf(&["provenance", "verify"]).json;
         assert_eq!(log["faults"], serde_json::json!([]), "{log}");
+        case.settle();
+    }
+
+    /// The hooks write it down in the set that is being filled before what is known of it comes there.
+    #[test]
+    fn what_leaves_one_more_place_during_an_apply_stays_denied_by_the_rules_of_both() {
+        let case = Case::new();
+        let other = format!("{}-other", case.workload());
+        let mut processes = [case.inside(), Process::inside(&case.make_cgroup(&other))];
+        let (one, two) = (case.directory("one"), case.directory("two"));
+        let (file, left) = (case.file("one/file"), case.path("left"));
+        for process in &mut processes {
+            case.control(process, &[read(&file)]);
+        }
+        let policy = case.policy().workload("other", &[&other]);
+        let policy = policy
+            .rule(Rule::deny("one").beneath(&one))
+            .rule(Rule::deny("two").of("other").beneath(&two));
+        case.apply(&policy);
+        fs::rename(&file, &left).unwrap();
+        case.denied(&mut processes[0], "one", &read(&left));
+        case.allowed(&mut processes[1], &read(&left));
+
+        let newer = case.write_policy(&policy.version(newer_version()));
+        let apply = Stopped::at("filled", &["apply", &newer, "--allow-unsigned"]);
+        fs::rename(&left, two.join("file")).unwrap();
+        fs::rename(two.join("file"), &left).unwrap();
+        let applied = apply.goes_on().yes();
+        assert_eq!(applied["changed"], true, "{applied}");
+        case.denied(&mut processes[0], "one", &read(&left));
+        case.denied(&mut processes[1], "two", &read(&left));
+        // Of nothing else: that set was not taken for all that there is.
+        let neighbour = case.file("neighbour");
+        case.allowed(&mut processes[0], &read(&neighbour));
         case.settle();
     }
 }
