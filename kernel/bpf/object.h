@@ -460,26 +460,32 @@ __noinline u64 bound_elsewhere(u32 slot, u64 place, u32 node)
 }
 
 /*
- * What names say of an object beyond a mount point: those that are bound below the inode of
- * `place`, and those below its name. `below` is where the mount begins that lies on it.
+ * What is said of an object beyond a mount point, in the order in which a walk would come by it
+ * without the mount: what the directory that is covered took along, names below it, its own row,
+ * and names below its name. `below` is where the mount begins that lies on it.
  */
 __noinline u64 beyond(u64 entry, u64 place, u64 below, u64 object)
 {
 	u32 slot = entry >> 32 & SLOT_MASK;
-	struct dentry *dentry = (void *)place, *parent = FIELD(false, dentry, d_parent);
-	struct inode *inode = FIELD(false, dentry, d_inode), *above = FIELD(false, parent, d_inode);
-	u32 by_inode, by_name;
-	found labels;
+	struct dentry *dentry = (void *)place;
+	u64 inode = inode_of(place), is_object = object == below ? entry & ENTRY_IS_OBJECT : 0;
+	u64 last = marks[slot & SLOT_MASK].directories ? 0 : FOUND_LAST;
+	u64 row = known_row(slot, inode), named_row;
+	found labels = with_late_labels(slot, inode, is_object, 0);
+	found said = descend(entry, object, below, (u32)row);
 
-	if (!inode || !above)
-		return FOUND_INCOMPLETE;
-	by_inode = row_of(/* direct= */ false, slot, inode);
-	labels = descend(entry, object, below, by_inode);
-	if (labels)
+	if (said) {
+		labels = found_both(labels, said);
+		if (last)
+			return labels | FOUND_LAST;
+	}
+	labels = found_both(labels, said_by(row, is_object, AEGIS_WHY_INODE));
+	named_row = named(entry, known_row(slot, inode_of(parent_of(place))),
+			  number_of(FIELD(false, dentry, d_name.name)));
+	if ((u32)named_row == (u32)row)
 		return labels;
-	by_name = named(entry, row_of(/* direct= */ false, slot, above),
-			number_of(FIELD(false, dentry, d_name.name)));
-	return by_name == by_inode ? 0 : descend(entry, object, below, by_name);
+	said = descend(entry, object, below, (u32)named_row);
+	return said ? found_both(labels, said) | last : labels;
 }
 
 /*
@@ -489,20 +495,17 @@ __noinline u64 beyond(u64 entry, u64 place, u64 below, u64 object)
  */
 __noinline u64 climb(u64 entry, u64 place, u64 mount_number, u64 below, u64 object)
 {
-	u32 slot = entry >> 32 & SLOT_MASK;
-	struct dentry *dentry = (void *)place;
-	struct inode *inode = FIELD(false, dentry, d_inode);
 	struct mount *mount = (void *)mount_number;
 	u64 is_object = object == below ? entry & ENTRY_IS_OBJECT : 0;
-	found labels = beyond(entry, place, below, object);
+	found labels;
 
-	if (labels && !marks[slot & SLOT_MASK].directories)
-		return labels;
-	if (!inode)
+	if (!inode_of(place))
 		return FOUND_INCOMPLETE;
-	labels = found_both(labels, own_labels(slot, number_of(inode), is_object));
+	labels = beyond(entry, place, below, object);
+	if (labels & FOUND_LAST)
+		return labels & ~FOUND_LAST;
 	return walk_from(place, number_of(FIELD(false, mount, mnt.mnt_root)), labels,
-			 pack_entry(slot, 0, is_object));
+			 pack_entry(entry >> 32, 0, is_object));
 }
 
 /*
