@@ -10,7 +10,7 @@ use std::{
 use crate::{
     cli::{Cli, Verb},
     config::{Config, Loaded},
-    files,
+    files, journal,
 };
 
 /// The directories of this installation.
@@ -34,6 +34,8 @@ pub(crate) struct Context {
     pub(crate) on_record: Arc<AtomicBool>,
     /// How long resolving may take, if the operator says so.
     pub(crate) patience: Option<Duration>,
+    /// The unit of systemd that this command was started for.
+    pub(crate) unit: Option<String>,
 }
 
 impl Context {
@@ -71,6 +73,7 @@ impl Context {
             root,
             on_record: Arc::default(),
             patience: cli.resolve_within,
+            unit: journal::unit(),
         };
         Ok((context, loaded))
     }

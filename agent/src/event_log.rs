@@ -248,6 +248,7 @@ mod tests {
             pins: scratch.0.join("pins"),
             on_record: std::sync::Arc::default(),
             patience: None,
+            unit: None,
         }
     }
 

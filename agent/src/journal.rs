@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct Journal {
     output: Output,
     to: To,
+    /// The unit of systemd that this process was started for.
+    unit: Option<String>,
 }
 
 #[derive(Debug)]
@@ -35,9 +37,18 @@ pub(crate) enum Priority {
 }
 
 impl Journal {
-    /// As the configuration says; `--json` goes before it. What cannot be reached is said on stderr, and
+    /// As the configuration says, for a [`unit`]; `--json` goes before it. What cannot be reached is said on stderr, and
     /// then lines go to stdout.
-    pub(crate) fn open(format: LogFormat, output: Output) -> Self {
+    pub(crate) fn open(unit: Option<&str>, format: LogFormat, output: Output) -> Self {
+        Self::open_for(unit.map(str::to_owned), format, output)
+    }
+
+    /// The same once more.
+    pub(crate) fn again(&self, format: LogFormat, output: Output) -> Self {
+        Self::open_for(self.unit.clone(), format, output)
+    }
+
+    fn open_for(unit: Option<String>, format: LogFormat, output: Output) -> Self {
         let of_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
         let journald = match format {
             _ if output.json => false,
@@ -54,7 +65,7 @@ impl Journal {
             }
             None => To::Stdout,
         };
-        Self { output, to }
+        Self { output, to, unit }
     }
 
     /// Says one thing; `fields` are what a program wants of it.
@@ -67,7 +78,8 @@ impl Journal {
         match &self.to {
             To::Journald(socket) => {
                 // A journal that restarts loses lines, and is no reason to end.
-                drop(socket.send(&datagram(priority, message, fields)));
+                let unit = self.unit.as_deref();
+                drop(socket.send(&datagram(unit, priority, message, fields)));
                 Ok(())
             }
             To::Stdout if self.output.json => {
@@ -106,12 +118,28 @@ fn connect(path: &Path) -> std::io::Result<UnixDatagram> {
     Ok(socket)
 }
 
+/// The unit of systemd that this process is in, by its cgroup of whichever version. The journal tells it in the same way,
+/// but for each line, and only until we are in a cgroup of our own.
+pub(crate) fn unit() -> Option<String> {
+    let cgroups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    unit_in(&cgroups).map(str::to_owned)
+}
+
+fn unit_in(cgroups: &str) -> Option<&str> {
+    let mut names = cgroups.lines().flat_map(|line| line.rsplit('/'));
+    names.find(|name| name.ends_with(".service"))
+}
+
 /// The journal's own protocol: `NAME=value` lines; a value with a line break goes with its length.
-fn datagram(priority: Priority, message: &str, fields: &Value) -> Vec<u8> {
+fn datagram(unit: Option<&str>, priority: Priority, message: &str, fields: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     field(&mut bytes, "MESSAGE", message);
     field(&mut bytes, "PRIORITY", &priority.number().to_string());
     field(&mut bytes, "SYSLOG_IDENTIFIER", "aegisbpf");
+    if let Some(unit) = unit {
+        // What `journalctl --unit` looks for beside what the journal itself knows; it believes root.
+        field(&mut bytes, "OBJECT_SYSTEMD_UNIT", unit);
+    }
     if fields.get("event").is_some_and(|event| event == "posture") {
         field(&mut bytes, "MESSAGE_ID", POSTURE);
     }
@@ -150,7 +178,7 @@ mod tests {
     #[test]
     fn a_value_with_a_line_break_is_one_value() {
         let fields = json!({ "event": "posture", "reason_code": "PROVEN", "fix": null });
-        let bytes = datagram(Priority::Notice, "one\nPRIORITY=0", &fields);
+        let bytes = datagram(None, Priority::Notice, "one\nPRIORITY=0", &fields);
         let length = 14_u64.to_le_bytes();
         let mut expected = b"MESSAGE\n".to_vec();
         expected.extend_from_slice(&length);
@@ -158,5 +186,19 @@ mod tests {
         expected.extend_from_slice(format!("MESSAGE_ID={POSTURE}\n").as_bytes());
         expected.extend_from_slice(b"AEGISBPF_EVENT=posture\nAEGISBPF_REASON_CODE=PROVEN\n");
         assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn a_unit_is_known_by_any_cgroup() {
+        for (cgroups, unit) in [
+            ("0::/system.slice/aegisbpf.service\n", Some("aegisbpf.service")),
+            ("1:name=systemd:/system.slice/a.service/b\n0::/\n", Some("a.service")),
+            ("0::/user.slice/user-0.slice/session-1.scope\n", None),
+        ] {
+            assert_eq!(unit_in(cgroups), unit, "{cgroups}");
+        }
+        let bytes = datagram(Some("a.service"), Priority::Info, "m", &Value::Null);
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.contains("\nOBJECT_SYSTEMD_UNIT=a.service\n"), "{text}");
     }
 }

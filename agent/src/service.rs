@@ -31,7 +31,8 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(context: &Context, output: Output) -> Self {
-        let journal = Journal::open(context.config.log_format, output);
+        let unit = context.unit.as_deref();
+        let journal = Journal::open(unit, context.config.log_format, output);
         Self { output, journal, listener: None, ready: false, published: None }
     }
 
@@ -46,7 +47,7 @@ impl Service {
 
     /// Takes what of a new configuration it can.
     pub(crate) fn reloaded(&mut self, context: &Context) {
-        self.journal = Journal::open(context.config.log_format, self.output);
+        self.journal = self.journal.again(context.config.log_format, self.output);
         self.published = None;
     }
 

@@ -14,6 +14,7 @@
 mod access;
 mod agent;
 mod boot_lockdown;
+mod boot_systemd;
 mod boot_without_bpf_lsm;
 mod bypass;
 mod config;

@@ -18,6 +18,7 @@ use crate::command::{find, program, target, tool};
 use crate::disk::Disk;
 use crate::initramfs::Initramfs;
 use crate::kernels::Kernel;
+use crate::systemd;
 
 /// A guest to be booted.
 #[derive(Debug)]
@@ -113,6 +114,19 @@ impl<'a> Guest<'a> {
         self
     }
 
+    /// This machine's systemd is the guest's first process, and runs the command.
+    pub(crate) fn systemd(mut self) -> anyhow::Result<Self> {
+        for file in systemd::files()? {
+            let place = file.display().to_string();
+            self = self.put(file, place);
+        }
+        Ok(self
+            .text("/guest/systemd", 0o644, systemd::PROGRAM)
+            .text("/etc/machine-id", 0o444, systemd::MACHINE_ID)
+            .text("/etc/systemd/system/guest.service", 0o644, systemd::COMMAND)
+            .command_line("systemd.unit=guest.service systemd.show_status=no"))
+    }
+
     /// A variable of the command's environment.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -191,6 +205,7 @@ impl<'a> Guest<'a> {
         archive.link("/bin/sh", "busybox")?;
         archive.file("/init", 0o755, include_bytes!("../guest/init"))?;
         archive.file("/guest/start", 0o755, include_bytes!("../guest/start"))?;
+        archive.file("/guest/end", 0o755, include_bytes!("../guest/end"))?;
         archive.file("/etc/passwd", 0o644, PASSWD.as_bytes())?;
         archive.file("/etc/group", 0o644, GROUP.as_bytes())?;
         archive.directory("/usr/bin")?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::bail;
 
 use crate::accel::Accel;
+use crate::command::root;
 use crate::disk::Disk;
 use crate::guest::{Guest, Outcome, Show};
 use crate::kernels::{self, Kernel};
@@ -20,8 +21,10 @@ use crate::test::Counts;
 const WITHOUT_BPF_LSM: &str = "boot_without_bpf_lsm";
 /// Tests of this module run only where the kernel is locked down.
 const LOCKED_DOWN: &str = "boot_lockdown";
+/// Tests of this module run only where systemd is the first process.
+const SYSTEMD: &str = "boot_systemd";
 /// Modules with a boot of their own.
-const OWN_BOOTS: &str = "boot_without_bpf_lsm boot_lockdown";
+const OWN_BOOTS: &str = "boot_without_bpf_lsm boot_lockdown boot_systemd";
 /// Modules that ask how commands and what they change are dealt with, which is the same on all kernels but for what the oldest
 /// lacks and the newest has: in the ordinary run they run on these two.
 const OF_USER_SPACE: &str = "agent deadline emergency_command failure faults handover instances left matrix posture resolving rollback room start stopped";
@@ -66,13 +69,19 @@ enum Boot {
     WithoutBpfLsm,
     /// Programs may not read the kernel's memory.
     LockedDown,
+    /// systemd is the first process, and has our units.
+    Systemd,
     /// Nothing enforces: a test of denial that passes here shows nothing anywhere.
     Null,
 }
 
 /// Boots beside the ordinary ones, by series.
-const MORE_BOOTS: [(&str, Boot); 3] =
-    [("5.10", Boot::WithoutBpfLsm), ("6.12", Boot::LockedDown), ("6.12", Boot::Null)];
+const MORE_BOOTS: [(&str, Boot); 4] = [
+    ("5.10", Boot::WithoutBpfLsm),
+    ("6.12", Boot::LockedDown),
+    ("6.12", Boot::Systemd),
+    ("6.12", Boot::Null),
+];
 
 /// Runs `programs` on the series named, or on all, and says what ran.
 pub(crate) fn run(
@@ -119,7 +128,9 @@ pub(crate) fn run(
                 while let Some(&(kernel, boot)) = boots.get(next.fetch_add(1, Ordering::Relaxed)) {
                     note(format_args!("{} …", boot.title(kernel)));
                     let guest = boot.guest(kernel, accel, binary, programs, filter, full);
-                    let outcome = guest.run(&["exec /guest/run-tests".to_owned()], Show::Nothing);
+                    let outcome = guest.and_then(|guest| {
+                        guest.run(&["exec /guest/run-tests".to_owned()], Show::Nothing)
+                    });
                     // One guest's lines together, whichever ends first.
                     if let Ok(mut counts) = counts.lock() {
                         *counts += boot.report(kernel, outcome, filter);
@@ -154,7 +165,7 @@ pub(crate) fn results(
         Chosen::Modules(modules) => ((*modules).to_owned(), ""),
         Chosen::Named(names) => (String::new(), names.as_str()),
     };
-    let guest = Boot::Ordinary.guest(kernel, accel, binary, programs, "", false);
+    let guest = Boot::Ordinary.guest(kernel, accel, binary, programs, "", false)?;
     let guest = guest
         .timeout(BUDGET_IN_FULL)
         .environment("AEGIS_ONLY", &only)
@@ -184,6 +195,7 @@ impl Boot {
                 format!("kernel {}, its own lsm=, which lacks bpf", kernel.label())
             }
             Self::LockedDown => format!("kernel {}, locked down", kernel.label()),
+            Self::Systemd => format!("kernel {}, systemd and our units", kernel.label()),
             Self::Null => format!("kernel {}, null run: nothing enforces", kernel.label()),
         }
     }
@@ -196,7 +208,7 @@ impl Boot {
         programs: &[Program],
         filter: &str,
         full: bool,
-    ) -> Guest<'a> {
+    ) -> anyhow::Result<Guest<'a>> {
         let (only, except) = match self {
             Self::Ordinary => ("", OWN_BOOTS.to_owned()),
             Self::OfTheKernel => ("", format!("{OWN_BOOTS} {OF_USER_SPACE} {OF_FILES}")),
@@ -204,6 +216,7 @@ impl Boot {
             Self::OfFiles => (OF_FILES, OWN_BOOTS.to_owned()),
             Self::LockedDown => (LOCKED_DOWN, String::new()),
             Self::WithoutBpfLsm => (WITHOUT_BPF_LSM, String::new()),
+            Self::Systemd => (SYSTEMD, String::new()),
             Self::Null => (DENIAL, String::new()),
         };
         let mut guest = Guest::new(kernel, accel)
@@ -236,7 +249,14 @@ impl Boot {
         for program in programs {
             guest = guest.put(&program.file, program.place());
         }
-        guest
+        if self == Self::Systemd {
+            guest = guest.systemd()?.put(binary, "/usr/local/bin/aegisbpf");
+            for unit in ["aegisbpf-load.service", "aegisbpf.service"] {
+                let place = format!("/etc/systemd/system/{unit}");
+                guest = guest.put(root().join("dist").join(unit), place);
+            }
+        }
+        Ok(guest)
     }
 
     fn report(self, kernel: &Kernel, outcome: anyhow::Result<Outcome>, filter: &str) -> Counts {

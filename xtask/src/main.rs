@@ -28,6 +28,7 @@ mod payload;
 mod python;
 mod rules;
 mod setup;
+mod systemd;
 mod talk;
 mod test;
 mod vm;

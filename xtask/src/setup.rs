@@ -32,7 +32,7 @@ enum SeenBy {
 
 use SeenBy::{File, Library, Module, Program, Static};
 
-const NEEDS: [Need; 23] = [
+const NEEDS: [Need; 24] = [
     // What the programs for the kernel are made with.
     Need { package: "clang", seen_by: Program("clang") },
     Need { package: "llvm", seen_by: Program("llvm-strip") },
@@ -56,6 +56,7 @@ const NEEDS: [Need; 23] = [
     Need { package: "xfsprogs", seen_by: Program("mkfs.xfs") },
     Need { package: "btrfs-progs", seen_by: Program("mkfs.btrfs") },
     Need { package: "util-linux", seen_by: Program("setpriv") },
+    Need { package: "systemd", seen_by: File("/lib/systemd/systemd") },
     // What reads our output and is not ours.
     Need { package: "python3-venv", seen_by: Module("ensurepip") },
     // What checks envelopes that is not ours.
