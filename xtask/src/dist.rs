@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 
@@ -25,6 +26,9 @@ pub(crate) fn build_with_faults() -> anyhow::Result<PathBuf> {
 }
 
 fn build_with(features: &str, kept: &str) -> anyhow::Result<PathBuf> {
+    // What cargo has made lies at the same place whatever its features are.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let step = Step::begin(format!("building target/{kept}"));
     let mut cargo = static_cargo()?;
     cargo.args(["build", "--quiet", "--release", "--package", "aegisbpf", "--features", features]);

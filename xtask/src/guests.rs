@@ -11,7 +11,7 @@ use anyhow::bail;
 use crate::accel::Accel;
 use crate::command::root;
 use crate::disk::Disk;
-use crate::guest::{Guest, Outcome, Show};
+use crate::guest::{AT_ONCE, Guest, Outcome, Show};
 use crate::kernels::{self, Kernel};
 use crate::payload::{Program, Results, Test};
 use crate::talk::{answer, note};
@@ -27,16 +27,17 @@ const SYSTEMD: &str = "boot_systemd";
 const OWN_BOOTS: &str = "boot_without_bpf_lsm boot_lockdown boot_systemd";
 /// Modules that ask how commands and what they change are dealt with, which is the same on all kernels but for what the oldest
 /// lacks and the newest has: in the ordinary run they run on these two.
-const OF_USER_SPACE: &str = "agent deadline emergency_command failure faults handover instances left matrix posture resolving rollback room start stopped";
-/// Those of them that ask a kernel for no more than files: the ordinary run asks the newest.
-const OF_FILES: &str = "config documents provenance trust";
+const OF_USER_SPACE: &str =
+    "agent deadline failure faults handover left matrix posture resolving room";
+/// Those of them that ask what commands make of files, of keys and of each other, and nothing of a kernel that any of them
+/// lacks: the ordinary run asks the newest.
+const OF_COMMANDS: &str =
+    "config documents emergency_command instances provenance rollback start stopped trust";
 /// Those that ask what is denied of a file, by whatever way: here each hook and each step of bookkeeping is missed. What
 /// chance or time decides is not among them: that such a test fails without a hook is no fact about the hook.
 const OF_WAYS: &str = "access bypass filesystem hooks layers links mounts moves object";
 /// Tests of this module show denials: with nothing enforcing, each of them must fail.
 const DENIAL: &str = "denial";
-/// One processor's worth of emulation each: two finish in three quarters of the time that one after the other takes.
-pub(crate) const AT_ONCE: usize = 2;
 /// Fewer kernels than this is no test of kernels.
 const FEWEST: usize = 4;
 /// For everything in one guest, its boot included: some 150 tests of two to three seconds.
@@ -63,8 +64,8 @@ enum Boot {
     OfTheKernel,
     /// Those of user space.
     OfUserSpace,
-    /// Those of files and keys.
-    OfFiles,
+    /// Those of commands.
+    OfCommands,
     /// The kernel's own `lsm=`, without `bpf` in it.
     WithoutBpfLsm,
     /// Programs may not read the kernel's memory.
@@ -77,10 +78,10 @@ enum Boot {
 
 /// Boots beside the ordinary ones, by series.
 const MORE_BOOTS: [(&str, Boot); 4] = [
-    ("5.10", Boot::WithoutBpfLsm),
-    ("6.12", Boot::LockedDown),
-    ("6.12", Boot::Systemd),
     ("6.12", Boot::Null),
+    ("6.12", Boot::Systemd),
+    ("6.12", Boot::LockedDown),
+    ("5.10", Boot::WithoutBpfLsm),
 ];
 
 /// Runs `programs` on the series named, or on all, and says what ran.
@@ -105,15 +106,16 @@ pub(crate) fn run(
     }
     let ends = [kernels.first(), kernels.last()].map(|end| end.map(|end| &end.series.name));
     let all_of_it = full || !series.is_empty();
-    // What takes longest begins first.
-    let longest = if filter.is_empty() { Boot::OfTheKernel } else { Boot::Ordinary };
-    let mut boots: Vec<(&Kernel, Boot)> =
-        kernels.iter().rev().map(|kernel| (kernel, longest)).collect();
     let has_user_space = |kernel: &&Kernel| all_of_it || ends.contains(&Some(&kernel.series.name));
-    let has_files = |kernel: &&Kernel| all_of_it || ends[1] == Some(&kernel.series.name);
+    let has_commands = |kernel: &&Kernel| all_of_it || ends[1] == Some(&kernel.series.name);
+    let mut boots: Vec<(&Kernel, Boot)> = Vec::new();
     if filter.is_empty() {
+        // What takes longest begins first.
         boots.extend(kernels.iter().filter(has_user_space).map(|k| (k, Boot::OfUserSpace)));
-        boots.extend(kernels.iter().filter(has_files).map(|k| (k, Boot::OfFiles)));
+        boots.extend(kernels.iter().filter(has_commands).map(|k| (k, Boot::OfCommands)));
+        boots.extend(kernels.iter().map(|kernel| (kernel, Boot::OfTheKernel)));
+    } else {
+        boots.extend(kernels.iter().map(|kernel| (kernel, Boot::Ordinary)));
     }
     for (name, boot) in MORE_BOOTS {
         boots.extend(
@@ -188,8 +190,8 @@ impl Boot {
             Self::OfUserSpace => {
                 format!("kernel {}, what is about user space: {OF_USER_SPACE}", kernel.label())
             }
-            Self::OfFiles => {
-                format!("kernel {}, what is about files and keys: {OF_FILES}", kernel.label())
+            Self::OfCommands => {
+                format!("kernel {}, what is about commands: {OF_COMMANDS}", kernel.label())
             }
             Self::WithoutBpfLsm => {
                 format!("kernel {}, its own lsm=, which lacks bpf", kernel.label())
@@ -211,9 +213,9 @@ impl Boot {
     ) -> anyhow::Result<Guest<'a>> {
         let (only, except) = match self {
             Self::Ordinary => ("", OWN_BOOTS.to_owned()),
-            Self::OfTheKernel => ("", format!("{OWN_BOOTS} {OF_USER_SPACE} {OF_FILES}")),
+            Self::OfTheKernel => ("", format!("{OWN_BOOTS} {OF_USER_SPACE} {OF_COMMANDS}")),
             Self::OfUserSpace => (OF_USER_SPACE, OWN_BOOTS.to_owned()),
-            Self::OfFiles => (OF_FILES, OWN_BOOTS.to_owned()),
+            Self::OfCommands => (OF_COMMANDS, OWN_BOOTS.to_owned()),
             Self::LockedDown => (LOCKED_DOWN, String::new()),
             Self::WithoutBpfLsm => (WITHOUT_BPF_LSM, String::new()),
             Self::Systemd => (SYSTEMD, String::new()),

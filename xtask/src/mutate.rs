@@ -16,6 +16,7 @@ use toml::{Table, Value};
 use crate::accel::Accel;
 use crate::command::{root, run as run_command, target};
 use crate::dist::{TRIPLE, static_cargo, static_target};
+use crate::guest::AT_ONCE;
 use crate::guests::{self, Chosen};
 use crate::kernels::{self, Kernel};
 use crate::payload::{self, Program, Test};
@@ -131,7 +132,7 @@ fn faults(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
         }
     };
     std::thread::scope(|scope| {
-        let workers = [(); guests::AT_ONCE].map(|()| scope.spawn(work));
+        let workers = [(); AT_ONCE].map(|()| scope.spawn(work));
         workers.into_iter().try_for_each(|worker| {
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })

@@ -7,6 +7,7 @@
 use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -76,16 +77,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<i32> {
         // Linking what guests run takes minutes of one processor, while the stages before theirs leave one idle.
         let built = scope.spawn(|| arguments.has(Part::Guests).then(Built::make));
         let mut counts = before_guests(arguments);
-        match built.join() {
-            Ok(None) => {}
-            Ok(Some(built)) => {
-                counts += stage("tests on kernels", || on_kernels(arguments, &built?))
-            }
-            Err(panic) => std::panic::resume_unwind(panic),
+        let built = joined(built);
+        // Beside the tests: what decides how long it all takes is how many guests run at once.
+        let others = scope.spawn(|| answers(arguments));
+        let cost = scope.spawn(|| cost(arguments));
+        if let Some(built) = built {
+            counts += stage("tests on kernels", || on_kernels(arguments, &built?));
         }
+        counts += joined(others);
+        counts += joined(cost);
         counts
     });
-    counts += answers_and_cost(arguments);
+    if arguments.full && arguments.filter.is_empty() && arguments.has(Part::Guests) {
+        counts += stage("hooks and steps taken out", || Ok(list(&mutate::check()?)));
+    }
     answer("");
     answer(format_args!("{} passed, {} failed", counts.passed, counts.failed));
     Ok(i32::from(counts.failed > 0))
@@ -119,28 +124,24 @@ fn on_kernels(arguments: &Arguments, built: &Built) -> anyhow::Result<Counts> {
     guests::run(binary, programs, &arguments.kernel, &arguments.filter, arguments.full)
 }
 
-/// One guest after another, and beside them the one that measures for minutes: it counts instructions, so that what else
-/// runs makes no difference to it.
-fn answers_and_cost(arguments: &Arguments) -> Counts {
-    if !arguments.filter.is_empty() {
+fn answers(arguments: &Arguments) -> Counts {
+    if !arguments.filter.is_empty() || !arguments.has(Part::Guests) {
         return Counts::default();
     }
-    std::thread::scope(|scope| {
-        let measures = arguments.has(Part::Cost) && arguments.kernel.is_empty();
-        let cost = scope.spawn(move || {
-            if measures { stage("cost", || Ok(list(&bench::check()?))) } else { Counts::default() }
-        });
-        let mut counts = Counts::default();
-        if arguments.has(Part::Guests) {
-            let faults = || Ok(list(&foreign::check(&arguments.kernel)?));
-            counts += stage("answers, read by others", faults);
-        }
-        counts += cost.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        if arguments.full && arguments.has(Part::Guests) {
-            counts += stage("hooks and steps taken out", || Ok(list(&mutate::check()?)));
-        }
-        counts
-    })
+    stage("answers, read by others", || Ok(list(&foreign::check(&arguments.kernel)?)))
+}
+
+/// It counts instructions, so that what else runs makes no difference to it.
+fn cost(arguments: &Arguments) -> Counts {
+    let measures = arguments.has(Part::Cost) && arguments.kernel.is_empty();
+    if !measures || !arguments.filter.is_empty() {
+        return Counts::default();
+    }
+    stage("cost", || Ok(list(&bench::check()?)))
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn checks() -> Counts {
