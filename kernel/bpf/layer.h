@@ -16,7 +16,7 @@ struct copy {
 	struct aegis_inode_key target;
 	u64 labels[SLOT_MASK + 1]; /* of the source, by slot */
 	u32 has_target;
-	u32 reserved;
+	u32 has_more; /* the source is itself a file of an overlay, and what backs it comes next */
 };
 
 struct {
@@ -39,6 +39,14 @@ static __always_inline bool acts_for_a_filesystem(void)
 
 		return BPF_CORE_READ(task, cred) != BPF_CORE_READ(task, real_cred);
 	}
+}
+
+static __always_inline bool is_of_overlay(u64 place)
+{
+	struct dentry *dentry = (void *)place;
+	struct super_block *super = FIELD(false, dentry, d_sb);
+
+	return FIELD(false, super, s_magic) == OVERLAYFS_SUPER_MAGIC;
 }
 
 /* What is denied for a file, wherever it may be denied, in one slot. */
@@ -80,23 +88,25 @@ __noinline u32 source_layer(u32 slot, u64 place)
 	else if (copy->has_target)
 		remember_by_key(slot, &copy->target, labels, 0, 0);
 	else
-		copy->labels[slot & SLOT_MASK] = labels;
+		copy->labels[slot & SLOT_MASK] = found_both(copy->labels[slot & SLOT_MASK], labels);
 	return 1;
 }
 
-/* The source of a copy is open. */
+/* The source of a copy is open, or what backs it where that is a file of an overlay. */
 __noinline u32 copy_reads(u64 place)
 {
 	u64 task = bpf_get_current_pid_tgid();
 	struct copy *copy = bpf_map_lookup_elem(&copies, &task);
-	bool is_complete = copy && copy->has_target;
-	u32 any = 0;
+	u32 is_complete = copy && copy->has_target, is_more = copy && copy->has_more, any = is_more;
 
-	if (!is_complete)
+	if (!is_complete && !is_more)
 		begin_copy(0);
 	for (u32 slot = 1; slot < AEGIS_SLOTS; slot++)
 		any |= source_layer(slot, place);
-	if (is_complete || !any)
+	copy = bpf_map_lookup_elem(&copies, &task);
+	if (copy)
+		copy->has_more = is_of_overlay(place);
+	if (copy && !copy->has_more && (is_complete || !any))
 		bpf_map_delete_elem(&copies, &task);
 	return 0;
 }
@@ -120,9 +130,16 @@ __noinline u32 copy_writes(u64 inode)
 static __always_inline void note_layer(struct file *file)
 {
 	u64 dentry = number_of(file->f_path.dentry), inode = number_of(file->f_inode);
+	u64 task = bpf_get_current_pid_tgid();
+	struct copy *copy;
 
 	if (!acts_for_a_filesystem())
 		return;
+	copy = bpf_map_lookup_elem(&copies, &task);
+	if (copy && copy->has_more) {
+		copy_reads(inode == inode_of(dentry) ? dentry : alias_of(inode));
+		return;
+	}
 	/*
 	 * What the task itself opens through the overlay is no copy: it has the overlay's path up
 	 * to 6.4, and is not counted later. Neither is a copy since 6.1, but that has no name yet.

@@ -464,11 +464,11 @@ __noinline u64 bound_elsewhere(u32 slot, u64 place, u32 node)
  * without the mount: what the directory that is covered took along, names below it, its own row,
  * and names below its name. `below` is where the mount begins that lies on it.
  */
-__noinline u64 beyond(u64 entry, u64 place, u64 below, u64 object)
+__noinline u64 beyond(u64 entry, u64 place, u64 below, u64 object, u64 is_object)
 {
 	u32 slot = entry >> 32 & SLOT_MASK;
 	struct dentry *dentry = (void *)place;
-	u64 inode = inode_of(place), is_object = object == below ? entry & ENTRY_IS_OBJECT : 0;
+	u64 inode = inode_of(place);
 	u64 last = marks[slot & SLOT_MASK].directories ? 0 : FOUND_LAST;
 	u64 row = known_row(slot, inode), named_row;
 	found labels = with_late_labels(slot, inode, is_object, 0);
@@ -501,11 +501,28 @@ __noinline u64 climb(u64 entry, u64 place, u64 mount_number, u64 below, u64 obje
 
 	if (!inode_of(place))
 		return FOUND_INCOMPLETE;
-	labels = beyond(entry, place, below, object);
+	labels = beyond(entry, place, below, object, is_object);
 	if (labels & FOUND_LAST)
 		return labels & ~FOUND_LAST;
 	return walk_from(place, number_of(FIELD(false, mount, mnt.mnt_root)), labels,
 			 pack_entry(entry >> 32, 0, is_object));
+}
+
+/* Where an entry has what its inode knows it by. */
+static __always_inline u64 alias_offset(void)
+{
+	if (bpf_core_field_exists(((struct dentry___nested *)0)->d_u.d_alias))
+		return bpf_core_field_offset(struct dentry___nested, d_u.d_alias);
+	return bpf_core_field_offset(struct dentry___flat, d_alias);
+}
+
+/* The first name by which the kernel knows an inode; 0: it knows none. */
+__noinline u64 alias_of(u64 inode_number)
+{
+	struct inode *inode = (void *)inode_number;
+	u64 alias = number_of(BPF_CORE_READ(inode, i_dentry.first));
+
+	return alias ? alias - alias_offset() : 0;
 }
 
 /*
@@ -518,13 +535,8 @@ __noinline u64 climb_aliases(u32 slot, u64 inode_number)
 {
 	struct inode *inode = (void *)inode_number;
 	struct hlist_node *alias = BPF_CORE_READ(inode, i_dentry.first);
+	u64 offset = alias_offset();
 	found nearest = 0;
-	u64 offset;
-
-	if (bpf_core_field_exists(((struct dentry___nested *)0)->d_u.d_alias))
-		offset = bpf_core_field_offset(struct dentry___nested, d_u.d_alias);
-	else
-		offset = bpf_core_field_offset(struct dentry___flat, d_alias);
 
 	for (int i = 0; i < ALIASES_MAX; i++) {
 		found labels;

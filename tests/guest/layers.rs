@@ -40,6 +40,19 @@ impl Layers {
         let options = format!("lowerdir={lower},upperdir={upper},workdir={work}{more}");
         self.mounted = Some(Mounted::new("overlay", "overlay", self.path("merged"), &options));
     }
+
+    /// One more overlay, with what is mounted as its lower layer.
+    fn above(&self) -> Mounted {
+        for name in ["upper", "work", "merged"] {
+            fs::create_dir_all(self.path("above").join(name)).unwrap();
+        }
+        let lower = self.path("merged");
+        let [upper, work, merged] =
+            ["upper", "work", "merged"].map(|name| self.path("above").join(name));
+        let [lower, upper, work] = [&lower, &upper, &work].map(|path| path.display());
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        Mounted::new("overlay", "overlay", merged, &options)
+    }
 }
 
 /// Who names the merged path learns what that is worth.
@@ -269,6 +282,30 @@ mod denial {
         }
         case.settle();
     }
+
+    /// The one above knows the file below as one of the other overlay.
+    #[test]
+    fn an_overlay_on_an_overlay_is_no_way_around() {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        let [read_only, copied] = ["lower/read", "lower/copied"].map(|name| layers.file(name));
+        layers.mount("");
+        let above = layers.above();
+        let mut inside = case.inside();
+        let merged = ["read", "copied"].map(|name| layers.path("above/merged").join(name));
+        case.control(&mut inside, &merged.each_ref().map(read));
+        case.enforce(Rule::deny("r").file(&read_only).file(&copied));
+        for path in &merged {
+            case.denied(&mut inside, "r", &read(path));
+        }
+        let opened = fs::OpenOptions::new().append(true).open(&merged[1]);
+        std::io::Write::write_all(&mut opened.unwrap(), b"more").unwrap();
+        case.denied(&mut inside, "r", &read(&merged[1]));
+        case.denied(&mut inside, "r", &read(layers.path("above/upper/copied")));
+        drop(above);
+        case.settle();
+    }
+
     /// More rules than a walk can tell apart are all of them for the copy as well.
     #[test]
     fn a_copy_of_what_left_three_places_is_denied_by_the_rules_of_all_four() {
