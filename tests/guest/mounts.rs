@@ -60,6 +60,7 @@ mod denial {
         Case, Process, Rule,
         machine::{Mounted, drop_caches},
         operation::*,
+        policy::newer_version,
     };
 
     #[test]
@@ -185,6 +186,49 @@ mod denial {
         }
         case.settle();
         fs::remove_file(at_the_top).unwrap();
+    }
+
+    /// Its new place excepts the name that a file in the mount has.
+    #[test]
+    fn what_a_directory_took_along_holds_for_what_is_mounted_on_it() {
+        let case = Case::new();
+        let (denied, there) = (case.directory("denied"), case.path("there"));
+        let other = case.file("other/file");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&other), list(&denied)]);
+        let except = Rule::deny("e").beneath(&there).except_file(there.join("file"));
+        let except = except.access(&["exec"]);
+        let policy = case.policy().rule(Rule::deny("r").beneath(&denied)).rule(except);
+        case.apply(&policy);
+        fs::rename(&denied, &there).unwrap();
+        // In the second generation it is what the other rule names.
+        for _ in 0..2 {
+            let mounted = Mounted::bind(other.parent().unwrap(), &there);
+            case.denied(&mut inside, "r", &read(there.join("file")));
+            case.allowed(&mut inside, &read(&other));
+            mounted.unmount();
+            case.apply(&policy.clone().version(newer_version()));
+        }
+        case.settle();
+    }
+
+    #[test]
+    fn names_that_a_directory_took_along_are_those_of_what_is_mounted_on_it() {
+        let case = Case::new();
+        let (other, neighbour) = (case.file("other/secret"), case.file("other/neighbour"));
+        let (way, elsewhere) = (case.directory("way"), case.path("elsewhere"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&other)]);
+        // It was not there when names were bound below it, and is where none are when something is mounted on it.
+        case.enforce(Rule::deny("r").file(way.join("vault/secret")));
+        fs::create_dir(way.join("vault")).unwrap();
+        fs::rename(way.join("vault"), &elsewhere).unwrap();
+        let mounted = Mounted::bind(other.parent().unwrap(), &elsewhere);
+        case.denied(&mut inside, "r", &read(elsewhere.join("secret")));
+        case.allowed(&mut inside, &read(elsewhere.join("neighbour")));
+        case.allowed(&mut inside, &read(&neighbour));
+        mounted.unmount();
+        case.settle();
     }
 
     #[test]
