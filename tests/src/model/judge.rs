@@ -5,7 +5,7 @@
 //! this list, and nothing is in it for anybody outside of every workload:
 //!
 //! - once a directory that rules name, or that is on the way to what they name, has moved, all that is above a thing
-//!   counts, whatever rules except;
+//!   counts, whatever rules except; also if it was to move in an exchange that was refused;
 //! - what is seen through a mount is also judged by where the mount lies, whatever rules except there, and as if it were
 //!   the directory that is covered; it must be by names only below the innermost mount, and only if that lies where the
 //!   tree still is the one that was known;
@@ -132,7 +132,9 @@ fn stops(world: &World, rules: &[Rule], path: &str, link: &Spot) -> RuleSet {
 
 /// Whether somebody is kept from a change that [can](World::can) be made.
 pub fn refusal(world: &World, rules: &[Rule], actor: Actor, act: &Act) -> Refusal {
-    let view = View { world, rules, actor };
+    let mut noted = world.clone();
+    noted.half_noted(act, rules);
+    let (world, view) = (&noted, View { world: &noted, rules, actor });
     let entry = |path: &str| world.entry(path);
     let verdict = match act {
         Act::Create(path) | Act::Mkdir(path) | Act::Symlink(_, path) => {
@@ -499,6 +501,13 @@ mod tests {
         assert_eq!(refused("scope-1 rename b a/c"), no);
         assert_eq!(refused("scope-3 rename a/b c/b"), no);
         assert_eq!(refused("scope-3 rename b c/b"), yes);
+    }
+
+    #[test]
+    fn an_exchange_of_a_named_directory_may_keep_what_is_excepted_where_it_is() {
+        let start = "dir a; dir c; file c/c; rule 2 x c/ except c/c; rule 0 rwx a/c";
+        assert_eq!(refused(&format!("{start}; scope-3 exchange c/c a")), (false, true));
+        assert_eq!(refused(&format!("{start}; scope-3 rename c/c b")), (false, false));
     }
 
     #[test]

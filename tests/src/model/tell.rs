@@ -142,7 +142,10 @@ impl Telling {
         match answer {
             Answer::Done if expected.must => return Err(Fault::NotDenied(step.to_string())),
             Answer::Refused if !expected.may => return Err(Fault::Hindered(step.to_string())),
-            Answer::Refused => self.counts.refusals += 1,
+            Answer::Refused => {
+                self.counts.refusals += 1;
+                self.world.half_noted(&step.act, &self.rules);
+            }
             Answer::Done => {
                 self.counts.changes += 1;
                 self.world.change(&step.act, &self.rules, self.keeps);

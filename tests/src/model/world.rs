@@ -478,15 +478,32 @@ impl World {
         }
     }
 
-    /// Takes a name away; what had it keeps what it was.
-    fn take(&mut self, spot: &Spot, to: Option<&Spot>, rules: &[Rule], keeps: Keeps) -> Node {
-        let node = spot.node.expect("something has the name");
+    /// The halves of an exchange are asked for one after the other: what is noted of the first stays noted if the second
+    /// is refused.
+    pub fn half_noted(&mut self, act: &Act, rules: &[Rule]) {
+        let Act::Exchange(one, other) = act else { return };
+        for path in [one, other] {
+            let Some(spot) = self.entry(path) else { continue };
+            if let Some(node) = spot.node {
+                self.note_directory(&spot, node, rules);
+            }
+        }
+    }
+
+    /// A directory leaves a name, whether rules speak of it or of what is below.
+    fn note_directory(&mut self, spot: &Spot, node: Node, rules: &[Rule]) {
         if self.is_directory(node) {
             let places = self.possible_by_name(spot.parent, &spot.name);
             let places = places.iter().chain(&self.things[node].may_have_been);
             let named = |place: &String| rules.iter().any(|rule| rule.names_at_or_below(place));
             self.unites |= places.into_iter().any(named);
         }
+    }
+
+    /// Takes a name away; what had it keeps what it was.
+    fn take(&mut self, spot: &Spot, to: Option<&Spot>, rules: &[Rule], keeps: Keeps) -> Node {
+        let node = spot.node.expect("something has the name");
+        self.note_directory(spot, node, rules);
         self.remember(spot, to, node, rules, keeps.moves);
         if let Some(entries) = &mut self.things[spot.parent].entries {
             entries.remove(&spot.name);
