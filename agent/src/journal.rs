@@ -37,7 +37,7 @@ pub(crate) enum Priority {
 }
 
 impl Journal {
-    /// As the configuration says, for a [`unit`]; `--json` goes before it. What cannot be reached is said on stderr, and
+    /// As the configuration says, for a [`unit()`]; `--json` goes before it. What cannot be reached is said on stderr, and
     /// then lines go to stdout.
     pub(crate) fn open(unit: Option<&str>, format: LogFormat, output: Output) -> Self {
         Self::open_for(unit.map(str::to_owned), format, output)
