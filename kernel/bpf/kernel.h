@@ -235,7 +235,10 @@ struct task_struct {
 
 #pragma clang attribute pop
 
-/* Helpers are probed by number in the kernel's own BTF; 5.10 lacks this one. */
-enum bpf_func_id___probe { BPF_FUNC_get_current_task_btf___probe = 158 };
+/* Helpers are probed by name in the kernel's own BTF; 5.10 lacks these. */
+enum bpf_func_id___probe {
+	BPF_FUNC_get_current_task_btf___probe = 158,
+	BPF_FUNC_user_ringbuf_drain___probe = 209, /* since 6.1 */
+};
 
 #endif

@@ -11,7 +11,8 @@
 #ifndef AEGIS_LAYER_H
 #define AEGIS_LAYER_H
 
-/* What is known of a copy of which one file is open already. */
+/* What is known of a copy of which one file is open already. Of what never becomes one, the oldest
+ * goes. */
 struct copy {
 	struct aegis_inode_key target;
 	u64 labels[SLOT_MASK + 1]; /* of the source, by slot */
@@ -20,7 +21,7 @@ struct copy {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
 	__type(key, u64); /* bpf_get_current_pid_tgid() */
 	__type(value, struct copy);
@@ -39,6 +40,16 @@ static __always_inline bool acts_for_a_filesystem(void)
 
 		return BPF_CORE_READ(task, cred) != BPF_CORE_READ(task, real_cred);
 	}
+}
+
+/*
+ * Since 6.1 the target is opened first. Nothing in a kernel's types tells that, but a helper came
+ * with the same version.
+ */
+static __always_inline bool target_is_first(void)
+{
+	return bpf_core_enum_value_exists(enum bpf_func_id___probe,
+					  BPF_FUNC_user_ringbuf_drain___probe);
 }
 
 static __always_inline bool is_of_overlay(u64 place)
@@ -97,16 +108,21 @@ __noinline u32 copy_reads(u64 place)
 {
 	u64 task = bpf_get_current_pid_tgid();
 	struct copy *copy = bpf_map_lookup_elem(&copies, &task);
-	u32 is_complete = copy && copy->has_target, is_more = copy && copy->has_more, any = is_more;
+	u32 any = 0;
 
-	if (!is_complete && !is_more)
+	if (target_is_first() && !(copy && copy->has_target))
+		return 0; /* no copy */
+	if (!target_is_first() && !(copy && copy->has_more))
 		begin_copy(0);
+	else
+		any = copy && copy->has_more;
 	for (u32 slot = 1; slot < AEGIS_SLOTS; slot++)
 		any |= source_layer(slot, place);
 	copy = bpf_map_lookup_elem(&copies, &task);
-	if (copy)
-		copy->has_more = is_of_overlay(place);
-	if (copy && !copy->has_more && (is_complete || !any))
+	if (!copy)
+		return 0;
+	copy->has_more = is_of_overlay(place);
+	if (!copy->has_more && (copy->has_target || !any))
 		bpf_map_delete_elem(&copies, &task);
 	return 0;
 }
@@ -115,10 +131,13 @@ __noinline u32 copy_reads(u64 place)
 __noinline u32 copy_writes(u64 inode)
 {
 	u64 task = bpf_get_current_pid_tgid();
-	struct copy *copy = bpf_map_lookup_elem(&copies, &task);
+	struct copy *copy;
 
-	if (!copy || copy->has_target)
+	if (target_is_first())
 		return begin_copy(inode);
+	copy = bpf_map_lookup_elem(&copies, &task);
+	if (!copy)
+		return 0; /* of what nobody is denied */
 	for (u32 slot = 1; slot < AEGIS_SLOTS; slot++)
 		if (copy->labels[slot])
 			remember(slot, inode, copy->labels[slot], 0, 0);
@@ -136,7 +155,7 @@ static __always_inline void note_layer(struct file *file)
 	if (!acts_for_a_filesystem())
 		return;
 	copy = bpf_map_lookup_elem(&copies, &task);
-	if (copy && copy->has_more) {
+	if (copy && copy->has_more && !(file->f_mode & FMODE_WRITE)) {
 		copy_reads(inode == inode_of(dentry) ? dentry : alias_of(inode));
 		return;
 	}

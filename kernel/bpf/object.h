@@ -26,6 +26,7 @@
 #define ROW_DIRECTORY (1ULL << 63)
 #define ROW_EXCEPT (1ULL << 62)
 #define ROW_LINK (1ULL << 61)
+#define ROW_CAME (1ULL << 60) /* its node was taken along from another place */
 
 static __always_inline u64 pack_object(const struct aegis_object_row *row)
 {
@@ -192,7 +193,7 @@ __noinline u64 known_row(u32 slot, u64 inode_number)
 	if ((u32)row || !has_late_rows(slot))
 		return row;
 	late = late_row(slot, inode_number);
-	return late ? row | late->node : row;
+	return late && late->node ? row | ROW_CAME | late->node : row;
 }
 
 /* What an inode's own rows say, as the object itself or as a directory above it. */
@@ -207,6 +208,12 @@ __noinline u64 own_labels(u32 slot, u64 inode_number, u64 is_object)
 /* What a step adds to a found: the walk is at its end, or names have to be followed down first. */
 #define FOUND_LAST (1ULL << 62)
 #define FOUND_DESCEND (1ULL << 61)
+
+/* Whether what a name below a directory says is not the last: it may be where others are named. */
+static __always_inline bool unites(u64 entry, u64 directory)
+{
+	return entry & ENTRY_UNITES || directory & ROW_CAME;
+}
 
 /*
  * One step of a walk: what a directory with a row says of its entry `child`, on the way to
@@ -233,7 +240,7 @@ __noinline u64 step(u64 directory, u64 entry, u64 child_number, u64 object, u64 
 	said = said_by(name, is_object, AEGIS_WHY_NAME);
 	if (said) {
 		labels = found_both(labels, said);
-		if (!(entry & ENTRY_UNITES))
+		if (!unites(entry, directory))
 			return labels | FOUND_LAST;
 	}
 	/* The directory itself; its own name is compared in the next step. */
@@ -256,7 +263,7 @@ static __always_inline found whole_step(u64 directory, u64 entry, u64 child_numb
 	labels &= ~FOUND_DESCEND;
 	below = descend(entry, object, child_number,
 			named(entry, directory, number_of(FIELD(false, child, d_name.name))));
-	if (below && !(entry & ENTRY_UNITES))
+	if (below && !unites(entry, directory))
 		return found_both(labels, below) | FOUND_LAST;
 	return found_both(found_both(labels, below),
 			  said_by(directory, false, AEGIS_WHY_DIRECTORY));
@@ -468,24 +475,23 @@ __noinline u64 beyond(u64 entry, u64 place, u64 below, u64 object, u64 is_object
 {
 	u32 slot = entry >> 32 & SLOT_MASK;
 	struct dentry *dentry = (void *)place;
-	u64 inode = inode_of(place);
-	u64 last = marks[slot & SLOT_MASK].directories ? 0 : FOUND_LAST;
-	u64 row = known_row(slot, inode), named_row;
+	u64 inode = inode_of(place), row = known_row(slot, inode), above, named_row;
+	u64 flags = marks[slot & SLOT_MASK].directories ? ENTRY_UNITES : 0;
 	found labels = with_late_labels(slot, inode, is_object, 0);
 	found said = descend(entry, object, below, (u32)row);
 
 	if (said) {
 		labels = found_both(labels, said);
-		if (last)
+		if (!unites(flags, row))
 			return labels | FOUND_LAST;
 	}
 	labels = found_both(labels, said_by(row, is_object, AEGIS_WHY_INODE));
-	named_row = named(entry, known_row(slot, inode_of(parent_of(place))),
-			  number_of(FIELD(false, dentry, d_name.name)));
+	above = known_row(slot, inode_of(parent_of(place)));
+	named_row = named(entry, above, number_of(FIELD(false, dentry, d_name.name)));
 	if ((u32)named_row == (u32)row)
 		return labels;
 	said = descend(entry, object, below, (u32)named_row);
-	return said ? found_both(labels, said) | last : labels;
+	return said ? found_both(labels, said) | (unites(flags, above) ? 0 : FOUND_LAST) : labels;
 }
 
 /*

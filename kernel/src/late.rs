@@ -38,21 +38,23 @@ impl Kernel {
         rows: &[(InodeKey, LateRow)],
         every: u32,
     ) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
         let map = self.by_slot.inner("late", slot)?;
-        let mut present = Vec::new();
         for (key, row) in rows {
             match map.update(key.as_bytes(), row.as_bytes(), MapFlags::NO_EXIST) {
                 Ok(()) => self.marks.add_late(slot),
                 // A hook was first: the same thing has left another place just now.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    present.push((*key, *row));
-                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(source) => {
                     return Err(Error::NoRoom { map: "late", rows: rows.len(), source });
                 }
             }
         }
-        unite(&InSlot { kernel: self, slot, map: &map }, present, every)
+        // One that has found no row may write its own over the one that was added.
+        self.wait_for_decisions()?;
+        unite(&InSlot { kernel: self, slot, map: &map }, rows.to_vec(), every)
     }
 
     /// Counts what there was no room for among late rows, as the hooks do.

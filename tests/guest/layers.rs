@@ -283,6 +283,32 @@ mod denial {
         case.settle();
     }
 
+    /// By one thread, as a program that changes a whole tree.
+    #[test]
+    fn a_copy_up_is_its_own_files_whatever_was_copied_before() {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        let names = ["free", "secret", "open", "hidden"];
+        let [_, secret, _, hidden] = names.map(|name| layers.file(&format!("lower/{name}")));
+        layers.mount("");
+        let merged = names.map(|name| layers.path("merged").join(name));
+        let mut inside = case.inside();
+        case.control(&mut inside, &merged.each_ref().map(read));
+        case.enforce(Rule::deny("r").file(&secret).file(&hidden));
+        for path in &merged {
+            let opened = fs::OpenOptions::new().append(true).open(path);
+            std::io::Write::write_all(&mut opened.unwrap(), b"more").unwrap();
+        }
+        for name in names {
+            let copy = read(layers.path("upper").join(name));
+            match name {
+                "free" | "open" => case.allowed(&mut inside, &copy),
+                _ => case.denied(&mut inside, "r", &copy),
+            }
+        }
+        case.settle();
+    }
+
     /// The one above knows the file below as one of the other overlay.
     #[test]
     fn an_overlay_on_an_overlay_is_no_way_around() {

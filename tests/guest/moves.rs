@@ -32,7 +32,7 @@ mod denial {
         path::{Path, PathBuf},
     };
 
-    use aegis_tests::{Case, Process, Rule, operation::*, policy::newer_version};
+    use aegis_tests::{Case, Process, Rule, machine::Mounted, operation::*, policy::newer_version};
     use rustix::fs::{CWD, RenameFlags, renameat_with};
 
     /// A vault that must not be read, with a directory beneath, and a file in an open place beside it.
@@ -610,6 +610,31 @@ mod denial {
         // What does not fit is not forgotten by the generation that comes next.
         case.apply(&policy.version(newer_version()));
         each(&case);
+        case.settle();
+    }
+
+    /// A directory that took a name along stands where another rule names it, in a generation that was bound since.
+    #[test]
+    fn a_name_that_a_directory_took_along_hides_no_rule_of_its_new_place() {
+        let case = Case::new();
+        let (way, there) = (case.directory("way"), case.path("there"));
+        let named = Rule::deny("named").file(way.join("vault/secret")).access(&["write"]);
+        let policy = case.policy().rule(named).rule(Rule::deny("there").beneath(&there));
+        let other = case.file("other/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&other)]);
+        case.apply(&policy);
+        let vault = case.directory("way/vault");
+        fs::rename(&vault, &there).unwrap();
+        let secret = case.file("there/secret");
+        for _ in 0..2 {
+            case.denied(&mut inside, "there", &read(&secret));
+            case.denied(&mut inside, "named", &write(&secret));
+            let mounted = Mounted::bind(other.parent().unwrap(), &there);
+            case.denied(&mut inside, "there", &read(&secret));
+            mounted.unmount();
+            case.apply(&policy.clone().version(newer_version()));
+        }
         case.settle();
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 
@@ -40,6 +41,9 @@ impl Disk {
 
     /// The image for a kernel, made if need be.
     pub(crate) fn image(self, kernel: &Kernel) -> anyhow::Result<PathBuf> {
+        // Several guests may ask for the same one at once.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let plain = self == Self::Ext4 && !kernel.is_configured("CONFIG_UNICODE");
         let directory = target("guests");
         fs::create_dir_all(&directory)
