@@ -613,20 +613,25 @@ mod denial {
         case.settle();
     }
 
-    /// A directory that took a name along stands where another rule names it, in a generation that was bound since.
+    /// A directory that took a name along stands where another rule names it, in a generation that was bound since. On the
+    /// root's filesystem: of any other, names are also followed from where it is mounted.
     #[test]
     fn a_name_that_a_directory_took_along_hides_no_rule_of_its_new_place() {
         let case = Case::new();
-        let (way, there) = (case.directory("way"), case.path("there"));
-        let named = Rule::deny("named").file(way.join("vault/secret")).access(&["write"]);
+        let top = PathBuf::from(format!("/moves-{}", std::process::id()));
+        let (vault, there) = (top.join("way/vault"), top.join("there"));
+        fs::create_dir_all(top.join("way")).unwrap();
+        fs::create_dir(top.join("other")).unwrap();
+        let (secret, other) = (there.join("secret"), top.join("other/secret"));
+        fs::write(&other, "content").unwrap();
+        let named = Rule::deny("named").file(vault.join("secret")).access(&["write"]);
         let policy = case.policy().rule(named).rule(Rule::deny("there").beneath(&there));
-        let other = case.file("other/secret");
         let mut inside = case.inside();
         case.control(&mut inside, &[read(&other)]);
         case.apply(&policy);
-        let vault = case.directory("way/vault");
+        fs::create_dir(&vault).unwrap();
         fs::rename(&vault, &there).unwrap();
-        let secret = case.file("there/secret");
+        fs::write(&secret, "content").unwrap();
         for _ in 0..2 {
             case.denied(&mut inside, "there", &read(&secret));
             case.denied(&mut inside, "named", &write(&secret));
@@ -636,5 +641,6 @@ mod denial {
             case.apply(&policy.clone().version(newer_version()));
         }
         case.settle();
+        fs::remove_dir_all(top).unwrap();
     }
 }
