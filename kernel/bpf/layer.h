@@ -11,8 +11,10 @@
 #ifndef AEGIS_LAYER_H
 #define AEGIS_LAYER_H
 
-/* What is known of a copy of which one file is open already. Of what never becomes one, the oldest
- * goes. */
+/*
+ * What is known of a copy of which one file is open already. What never becomes one (a core dump
+ * is written likewise) is forgotten by age.
+ */
 struct copy {
 	struct aegis_inode_key target;
 	u64 labels[SLOT_MASK + 1]; /* of the source, by slot */
@@ -155,6 +157,7 @@ static __always_inline void note_layer(struct file *file)
 	if (!acts_for_a_filesystem())
 		return;
 	copy = bpf_map_lookup_elem(&copies, &task);
+	/* What backs the source; up to 6.4 it has the path of the source itself. */
 	if (copy && copy->has_more && !(file->f_mode & FMODE_WRITE)) {
 		copy_reads(inode == inode_of(dentry) ? dentry : alias_of(inode));
 		return;
