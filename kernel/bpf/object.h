@@ -26,7 +26,7 @@
 #define ROW_DIRECTORY (1ULL << 63)
 #define ROW_EXCEPT (1ULL << 62)
 #define ROW_LINK (1ULL << 61)
-#define ROW_CAME (1ULL << 60) /* its node was taken along from another place */
+#define ROW_CAME (1ULL << 60) /* its node, or that of its directory, was taken along */
 
 static __always_inline u64 pack_object(const struct aegis_object_row *row)
 {
@@ -429,7 +429,7 @@ __noinline u64 bound_name(u32 slot, u64 place)
 			if (name && here != place)
 				name = descend_to_row(slot, place, here, name);
 			if (name)
-				return name;
+				return name | (node & ROW_CAME);
 		}
 		here = above;
 	}
@@ -466,16 +466,25 @@ __noinline u64 bound_elsewhere(u32 slot, u64 place, u32 node)
 	return labels | FOUND_INCOMPLETE; /* deeper than we climb */
 }
 
+/* Whether a mount point stands for the object itself: that is mounted there, and begins there. */
+static __always_inline u64 is_mounted(u64 entry, u64 below, u64 object)
+{
+	return object == below ? entry & ENTRY_IS_OBJECT : 0;
+}
+
 /*
  * What is said of an object beyond a mount point, in the order in which a walk would come by it
  * without the mount: what the directory that is covered took along, names below it, its own row,
- * and names below its name. `below` is where the mount begins that lies on it.
+ * and names below its name.
+ *
+ * @below: where the mount begins that lies on it
+ * @name: the row of its name, see bound_name()
  */
-__noinline u64 beyond(u64 entry, u64 place, u64 below, u64 object, u64 is_object)
+__noinline u64 beyond(u64 entry, u64 place, u64 below, u64 object, u64 name)
 {
 	u32 slot = entry >> 32 & SLOT_MASK;
-	struct dentry *dentry = (void *)place;
-	u64 inode = inode_of(place), row = known_row(slot, inode), above, named_row;
+	u64 is_object = is_mounted(entry, below, object);
+	u64 inode = inode_of(place), row = known_row(slot, inode);
 	u64 flags = marks[slot & SLOT_MASK].directories ? ENTRY_UNITES : 0;
 	found labels = with_late_labels(slot, inode, is_object, 0);
 	found said = descend(entry, object, below, (u32)row);
@@ -486,32 +495,29 @@ __noinline u64 beyond(u64 entry, u64 place, u64 below, u64 object, u64 is_object
 			return labels | FOUND_LAST;
 	}
 	labels = found_both(labels, said_by(row, is_object, AEGIS_WHY_INODE));
-	above = known_row(slot, inode_of(parent_of(place)));
-	named_row = named(entry, above, number_of(FIELD(false, dentry, d_name.name)));
-	if ((u32)named_row == (u32)row)
+	if ((u32)name == (u32)row)
 		return labels;
-	said = descend(entry, object, below, (u32)named_row);
-	return said ? found_both(labels, said) | (unites(flags, above) ? 0 : FOUND_LAST) : labels;
+	said = descend(entry, object, below, (u32)name);
+	return said ? found_both(labels, said) | (unites(flags, name) ? 0 : FOUND_LAST) : labels;
 }
 
 /*
  * From a mount point, with `below` the root of what is mounted there and `object` what lies
- * beneath: what was opened, or one more mount point on the way to that. What is mounted itself
- * stands where the mount point stood.
+ * beneath: what was opened, or one more mount point on the way to that.
  */
 __noinline u64 climb(u64 entry, u64 place, u64 mount_number, u64 below, u64 object)
 {
 	struct mount *mount = (void *)mount_number;
-	u64 is_object = object == below ? entry & ENTRY_IS_OBJECT : 0;
+	u32 slot = entry >> 32 & SLOT_MASK;
 	found labels;
 
 	if (!inode_of(place))
 		return FOUND_INCOMPLETE;
-	labels = beyond(entry, place, below, object, is_object);
+	labels = beyond(entry, place, below, object, bound_name(slot, place));
 	if (labels & FOUND_LAST)
 		return labels & ~FOUND_LAST;
 	return walk_from(place, number_of(FIELD(false, mount, mnt.mnt_root)), labels,
-			 pack_entry(entry >> 32, 0, is_object));
+			 pack_entry(slot, 0, is_mounted(entry, below, object)));
 }
 
 /* Where an entry has what its inode knows it by. */

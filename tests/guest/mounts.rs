@@ -231,6 +231,37 @@ mod denial {
         case.settle();
     }
 
+    /// On the filesystem of the root, where a mount is the first thing on the way up.
+    #[test]
+    fn names_reach_into_a_mount_below_directories_that_were_not_there() {
+        let case = Case::new();
+        let (other, neighbour) = (case.file("other/secret"), case.file("other/neighbour"));
+        let top = PathBuf::from(format!("/top-{}", std::process::id()));
+        let (old, new) = (top.join("old"), top.join("old/a/b"));
+        fs::create_dir_all(&old).unwrap();
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&other)]);
+        case.enforce(Rule::deny("r").file(new.join("secret")));
+        // Once below what was there, once below what took its place, and once with the mount as it came.
+        for round in 0..3 {
+            let made = if round == 2 { top.join("made") } else { old.clone() };
+            let place = made.join("a/b");
+            fs::create_dir_all(&place).unwrap();
+            let mounted = Mounted::bind(other.parent().unwrap(), &place);
+            if round == 2 {
+                fs::rename(&made, &old).unwrap();
+            }
+            case.denied(&mut inside, "r", &read(new.join("secret")));
+            case.allowed(&mut inside, &read(new.join("neighbour")));
+            case.allowed(&mut inside, &read(&neighbour));
+            rustix::mount::unmount(&new, rustix::mount::UnmountFlags::DETACH).unwrap();
+            std::mem::forget(mounted);
+            fs::remove_dir_all(&old).unwrap();
+        }
+        case.settle();
+        fs::remove_dir(top).unwrap();
+    }
+
     #[test]
     fn mounts_beneath_a_directory_come_and_go_and_come_again() {
         let (case, secret, mut inside) = Case::of_a_vault(|rule| rule);
