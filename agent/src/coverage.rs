@@ -108,7 +108,7 @@ fn object(
 ) -> anyhow::Result<Option<String>> {
     let by_inode = match &place.state {
         ObjectState::Bound(there) => asked.of_inode(&there.key)?,
-        ObjectState::Pending { .. } => 0,
+        ObjectState::Pending { .. } | ObjectState::Unfollowed => 0,
     };
     let mut by_name = Vec::new();
     for path in &place.bound {

@@ -110,6 +110,8 @@ impl Bound {
             let object = place.object.written();
             match &place.state {
                 ObjectState::Bound(_) => objects.bound += 1,
+                // Among those that are weaker.
+                ObjectState::Unfollowed => {}
                 ObjectState::Pending { missing } => {
                     objects
                         .pending

@@ -15,6 +15,7 @@ use crate::{Component, Object, Ruleset, filesystems, names, policy::covers};
 pub struct Places {
     /// Parents come before their children; the first is `/`.
     pub(crate) nodes: Vec<Node>,
+    /// Sorted by object; what is both an object and excepted is there twice.
     pub(crate) objects: Vec<Place>,
     /// Roots of filesystems mounted beneath directory objects.
     pub(crate) mounts: Vec<(Vec<u8>, Component)>,
@@ -42,18 +43,19 @@ pub(crate) enum Seen {
     There(Component),
 }
 
-/// One object (or except) of a ruleset, and what is known of it.
+/// One object or except of a ruleset, and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The object as the rules write it.
     pub object: Object,
-    /// Numbers of the rules with this object.
+    /// Numbers of the rules with this object; none if it is an except.
     pub rules: Vec<u32>,
-    /// Numbers of the rules that except it.
+    /// Numbers of the rules that except it; none if it is an object.
     pub excepted_by: Vec<u32>,
     /// Whether it was there.
     pub state: ObjectState,
-    /// Its path with all symbolic links followed, as far as it exists.
+    /// Its path with all symbolic links followed, as far as it exists. Of an except, those on the way
+    /// to the objects that it is taken out of.
     pub canonical: Vec<u8>,
     /// The symbolic links that were followed, each with what it contains.
     pub links: Vec<(Vec<u8>, Vec<u8>)>,
@@ -75,6 +77,8 @@ pub enum ObjectState {
         /// The first name on the way that is not there (or leads on to nothing).
         missing: Vec<u8>,
     },
+    /// A symbolic link is on the way to an except, or is there: nothing but its own name is free.
+    Unfollowed,
 }
 
 impl Places {
@@ -93,7 +97,7 @@ impl Places {
         places
     }
 
-    /// Every object and except of the ruleset, by path.
+    /// Every object of the ruleset and every except, by path.
     pub fn iter(&self) -> impl Iterator<Item = &Place> {
         self.objects.iter()
     }
@@ -107,7 +111,7 @@ impl Places {
     pub fn paths_of(&self, key: InodeKey) -> impl Iterator<Item = &[u8]> {
         let objects = self.objects.iter().filter(move |place| match &place.state {
             ObjectState::Bound(component) => component.key == key,
-            ObjectState::Pending { .. } => false,
+            ObjectState::Pending { .. } | ObjectState::Unfollowed => false,
         });
         let linked = self.linked.iter().filter(move |(_, component)| component.key == key);
         let objects = objects.map(|place| place.canonical.as_slice());
@@ -121,19 +125,20 @@ impl Places {
 
     /// The objects without their nodes.
     pub(crate) fn empty(ruleset: &Ruleset) -> Self {
-        let mut objects: BTreeMap<&Object, (Vec<u32>, Vec<u32>)> = BTreeMap::new();
+        let mut objects: BTreeMap<(&Object, bool), Vec<u32>> = BTreeMap::new();
         for rule in ruleset.rules() {
+            let number = rule.number;
             for object in &rule.rule.objects {
-                objects.entry(object).or_default().0.push(rule.number);
+                objects.entry((object, false)).or_default().push(number);
             }
             for object in &rule.rule.except {
-                objects.entry(object).or_default().1.push(rule.number);
+                objects.entry((object, true)).or_default().push(number);
             }
         }
-        let place = |(object, (rules, excepted_by)): (&Object, (Vec<u32>, Vec<u32>))| Place {
+        let place = |((object, is_except), rules): ((&Object, bool), Vec<u32>)| Place {
             object: object.clone(),
-            rules,
-            excepted_by,
+            rules: if is_except { Vec::new() } else { rules.clone() },
+            excepted_by: if is_except { rules } else { Vec::new() },
             state: ObjectState::Pending { missing: object.path.clone() },
             canonical: object.path.clone(),
             links: Vec::new(),

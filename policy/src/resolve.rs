@@ -106,9 +106,12 @@ pub fn resolve(ruleset: &Ruleset, host: &mut dyn Host) -> Result<Places, Vec<Obj
         errors.push(ObjectError::host(b"/", error));
         return Err(errors);
     }
-    for number in 0..resolver.places.objects.len() {
-        if let Err(error) = resolver.object(number) {
-            errors.push(error);
+    // An except is where the objects are that it is taken out of.
+    for is_except in [false, true] {
+        for number in 0..resolver.places.objects.len() {
+            if let Err(error) = resolver.place(number, is_except) {
+                errors.push(error);
+            }
         }
     }
     errors.extend(resolver.conflicts());
@@ -140,13 +143,24 @@ struct Way {
     /// Nodes of the paths that stood for it before each link was followed.
     by_name: Vec<usize>,
     links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// A link that was not followed is on it.
+    unfollowed: bool,
 }
 
 impl Resolver<'_> {
-    fn object(&mut self, number: usize) -> Result<(), ObjectError> {
+    fn place(&mut self, number: usize, is_except: bool) -> Result<(), ObjectError> {
         let Some(place) = self.places.objects.get(number) else { return Ok(()) };
-        let (object, named) = (place.object.clone(), !place.rules.is_empty());
-        let way = self.follow(&object.path).map_err(|fault| self.error(&object, fault))?;
+        let named = !place.rules.is_empty();
+        if named == is_except {
+            return Ok(());
+        }
+        let (object, excepted_by) = (place.object.clone(), place.excepted_by.clone());
+        let way = if named {
+            self.follow(&object.path)
+        } else {
+            self.beneath_objects(&object.path, &excepted_by)
+        };
+        let way = way.map_err(|fault| self.error(&object, fault))?;
         let component = self.places.component(way.end).copied();
         if let Some(component) = &component {
             self.check_kind(&object, component)?;
@@ -157,6 +171,7 @@ impl Resolver<'_> {
             weaker.push(ANOTHER_NODE);
         }
         weaker.extend(self.subvolume(way.end));
+        weaker.extend(way.unfollowed.then_some(UNFOLLOWED));
 
         let mut nodes = way.by_name;
         nodes.retain(|node| *node != way.end);
@@ -165,6 +180,7 @@ impl Resolver<'_> {
         let bound = nodes.iter().map(|node| self.places.path(*node)).collect();
         let state = match component {
             Some(component) => ObjectState::Bound(component),
+            None if way.unfollowed => ObjectState::Unfollowed,
             None => ObjectState::Pending { missing: self.first_missing(way.end) },
         };
         let canonical = self.places.path(way.end);
@@ -225,7 +241,34 @@ impl Resolver<'_> {
             }
             after_link = true;
         }
-        Ok(Way { end: at, by_name, links })
+        Ok(Way { end: at, by_name, links, unfollowed: false })
+    }
+
+    /// Where an except is: below the objects of its rules that cover it, wherever these are. Below them no link is
+    /// followed: whoever may not read what lies there may have made it.
+    fn beneath_objects(&mut self, path: &[u8], rules: &[u32]) -> Result<Way, ObjectFault> {
+        let mut by_name = vec![self.places.insert(path)];
+        for top in above(path) {
+            let object = Object { path: top.to_vec(), directory: true };
+            let at = self.places.objects.partition_point(|place| place.object < object);
+            let place = self.places.objects.get(at).filter(|place| place.object == object);
+            let of_rules =
+                |place: &&crate::Place| place.rules.iter().any(|rule| rules.contains(rule));
+            let Some(place) = place.filter(of_rules) else { continue };
+            let names: Vec<&[u8]> = components(path).skip(components(top).count()).collect();
+            for from in place.nodes.clone() {
+                by_name.push(names.iter().fold(from, |at, name| self.places.child(at, name)));
+            }
+        }
+        // The innermost object's own path, with all links on the way to it followed, is the last.
+        let end = by_name.last().copied().unwrap_or(ROOT);
+        let way: Vec<usize> = self.places.nodes_up(end).collect();
+        for at in way.iter().rev() {
+            self.look(*at).map_err(ObjectFault::Host)?;
+        }
+        let is_link = |at: &usize| matches!(self.places.nodes.get(*at), Some(node) if matches!(node.seen, Seen::Link(_)));
+        let unfollowed = way.iter().any(is_link);
+        Ok(Way { end, by_name, links: Vec::new(), unfollowed })
     }
 
     /// Asks what stands at a node, once, and only if its parent is a directory.
@@ -487,6 +530,8 @@ pub enum ObjectFault {
 }
 
 const ANOTHER_NODE: &str = "a device, socket or pipe: what it leads to can have other nodes";
+
+const UNFOLLOWED: &str = "a symbolic link: what it leads to is not excepted, but by its own path";
 
 const SUBVOLUME: &str = "the root of a btrfs subvolume has no inode of its own: it is bound by its \
                          path alone, and not where it is mounted elsewhere";

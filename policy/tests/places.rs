@@ -117,7 +117,7 @@ fn what_does_not_exist_is_pending_and_denied_when_it_appears() {
         let place = places.iter().find(|place| place.object.path == path).unwrap();
         match &place.state {
             ObjectState::Pending { missing } => missing.clone(),
-            ObjectState::Bound(_) => Vec::new(),
+            ObjectState::Bound(_) | ObjectState::Unfollowed => Vec::new(),
         }
     };
     assert_eq!(missing(b"/srv/app/secrets/key"), b"/srv/app");
@@ -267,6 +267,25 @@ fn an_exception_is_allowed_by_its_name_and_not_by_another() {
     assert!(denied(&rows, &world, "/srv/secret") && !denied(&rows, &world, "/srv/public"));
     assert!(world.rename(b"/srv/public", b"/srv/other"));
     assert!(denied(&rows, &world, "/srv/other"));
+}
+
+#[test]
+fn an_exception_follows_links_to_its_object_and_none_beneath() {
+    let mut world = world(&["/real/", "/real/secret", "/real/public"]);
+    assert!(world.make_link(b"/srv", b"real"));
+    let ruleset = rules(&["/srv/"], &["/srv/public", "/srv/link", "/srv/to/file"]);
+    let (places, rows) = bind(&ruleset, &world);
+    assert!(denied(&rows, &world, "/real/secret") && !denied(&rows, &world, "/real/public"));
+    assert!(places.iter().all(|place| place.weaker.is_empty()));
+    assert!(world.make_link(b"/real/link", b"secret") && world.make_link(b"/real/to", b"/real/in"));
+    assert!(world.make_directory(b"/real/in") && world.make_file(b"/real/in/file"));
+    let (places, rows) = bind(&ruleset, &world);
+    for path in ["/real/secret", "/real/in/file"] {
+        assert!(denied(&rows, &world, path), "{path}");
+    }
+    assert!(!denied(&rows, &world, "/real/public"));
+    let unfollowed = places.iter().filter(|place| place.state == ObjectState::Unfollowed);
+    assert_eq!(unfollowed.filter(|place| place.weaker.len() == 1).count(), 2);
 }
 
 #[test]
