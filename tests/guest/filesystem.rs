@@ -58,8 +58,9 @@ const FS_CASEFOLD_FL: u32 = 0x4000_0000;
 #[test]
 fn apply_says_on_which_filesystems_a_rule_is_worth_less_and_why() {
     let case = Case::new();
-    let [ramfs, vfat] = ["ramfs", "vfat"].map(|name| case.directory(name));
+    let [ramfs, vfat, bpf] = ["ramfs", "vfat", "bpf"].map(|name| case.directory(name));
     let _ramfs = Mounted::new("ramfs", "ramfs", &ramfs, "");
+    let _bpf = Mounted::new("bpf", "bpf", &bpf, "");
     let image = case.path("image");
     File::create(&image).unwrap().set_len(8 << 20).unwrap();
     run_tool("mkdosfs", &[&image]);
@@ -70,6 +71,7 @@ fn apply_says_on_which_filesystems_a_rule_is_worth_less_and_why() {
     case.file("vfat/file");
     let lines = [
         ("ramfs/file", case.path("ramfs/file"), "not tested"),
+        ("bpf/", bpf, "not tested"),
         ("vfat/", vfat.clone(), "names that differ only in case are the same"),
         ("proc", "/proc/kmsg".into(), "its inodes come and go with processes"),
         ("sysfs", "/sys/kernel/notes".into(), "its inodes come and go with devices"),

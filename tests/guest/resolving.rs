@@ -7,15 +7,16 @@ mod denial {
         io::{BufRead as _, BufReader},
         os::unix::fs::symlink,
         path::Path,
-        process::Stdio,
+        process::{Command, Stdio},
         sync::{
             Arc,
             atomic::{AtomicBool, Ordering},
         },
         thread::JoinHandle,
+        time::Duration,
     };
 
-    use aegis_tests::{Case, Rule, Silent, aegisbpf, operation::*, program::command};
+    use aegis_tests::{Automount, Case, Rule, Silent, aegisbpf, operation::*, program::command};
     use serde_json::Value;
 
     use rustix::{
@@ -55,6 +56,27 @@ mod denial {
         let status = aegisbpf(&["prove"]).json;
         assert!(!status["warnings"].to_string().contains("no answer"), "{status}");
         case.apply(&newer);
+        case.denied(&mut inside, "r", &read(&secret));
+        case.settle();
+    }
+
+    /// What is mounted as soon as somebody walks into it is not mounted for us.
+    #[test]
+    fn asking_what_is_there_mounts_nothing() {
+        let case = Case::new();
+        let secret = case.file("net/secret");
+        let trigger = case.directory("net/trigger");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        let automount = Automount::on(&trigger);
+        // Whoever walks into it waits.
+        let mut walks = Command::new("cat").arg(trigger.join("file")).spawn().unwrap();
+        assert!(automount.is_asked_within(Duration::from_secs(60)));
+        walks.kill().unwrap();
+        walks.wait().unwrap();
+        let rule = Rule::deny("r").file(trigger.join("file")).beneath(case.path("net"));
+        case.apply_with(&case.policy().rule(rule), &["--resolve-within", "10s"]);
+        assert!(!automount.is_asked_within(Duration::ZERO));
         case.denied(&mut inside, "r", &read(&secret));
         case.settle();
     }

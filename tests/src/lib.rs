@@ -21,6 +21,7 @@
 
 pub mod agent;
 pub mod amnesia;
+mod automount;
 pub mod case;
 mod change;
 pub mod config;
@@ -37,6 +38,7 @@ mod routes;
 pub mod runbook;
 mod silent;
 
+pub use automount::Automount;
 pub use case::Case;
 pub use policy::{Policy, Rule};
 pub use process::Process;

@@ -20,7 +20,7 @@ const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 /// An index may list what is gone; this many of the newest are tried.
 const TRIES: usize = 4;
 /// Modules that tests and people need; those that are built in or absent are no error.
-const MODULES: [&str; 21] = [
+const MODULES: [&str; 22] = [
     "virtio_pci",
     "virtio_blk",
     "virtio_console",
@@ -42,6 +42,7 @@ const MODULES: [&str; 21] = [
     "crc32c_generic",
     "xxhash_generic",
     "af_packet",
+    "autofs4",
 ];
 
 /// One series of `kernels.toml`.
@@ -104,6 +105,10 @@ impl Kernel {
         let record: Table = text
             .parse()
             .with_context(|| format!("failed to read {}", directory.join(RECORD).display()))?;
+        // What was kept for fewer tests lacks a module.
+        if strings(&record, "modules").map_or(true, |modules| modules != MODULES) {
+            return Ok(None);
+        }
         Ok(Some(Self {
             series: series.clone(),
             release: string(&record, "release")?,
@@ -302,6 +307,7 @@ fn download(apt: &Apt, series: &Series, release: &str, packages: &[Listed]) -> a
     record.insert("release".to_owned(), Value::from(release));
     record.insert("packages".to_owned(), Value::from(names));
     record.insert("sha256".to_owned(), Value::from(digests));
+    record.insert("modules".to_owned(), Value::from(MODULES.to_vec()));
     fs::write(new.join(RECORD), record.to_string())
         .context("failed to write the record of a kernel")?;
     for left in [files, tree] {
