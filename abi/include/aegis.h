@@ -156,10 +156,14 @@ enum aegis_cgroup_flag {
 	AEGIS_CGROUP_PATTERNS = 1,
 };
 
+/* The label of a filesystem that was not there when objects were bound. */
+#define AEGIS_UNSEEN 0xffffffffU
+
 /* Row of a filesystem that was there when objects were bound, by s_dev. */
 struct aegis_filesystem_row {
 	aegis_u32 label; /* the union of all rules with an object here, for walks that cannot
-			    finish; 0: no object is here */
+			    finish; 0: no object is here; AEGIS_UNSEEN: it is gone, and its number
+			    may be another's */
 };
 
 /* The answer for one (scope, label): the rule that speaks, or 0, by action and access. */

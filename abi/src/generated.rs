@@ -5,7 +5,9 @@ type aegis_u32 = u32;
 type aegis_u64 = u64;
 
 pub const AEGIS_ABI_VERSION: u32 = 4;
+pub const AEGIS_LABEL_FREE: u32 = 1;
 pub const AEGIS_RULE_UNKNOWN: u32 = 4294967295;
+pub const AEGIS_UNSEEN: u32 = 4294967295;
 pub const AEGIS_SLOTS: aegis_limit = 5;
 pub const AEGIS_WALK_MAX: aegis_limit = 128;
 pub const AEGIS_MOUNTS_MAX: aegis_limit = 24;

@@ -38,11 +38,12 @@ static __always_inline packed_answer weigh_unmoved(u32 slot, u64 asked, struct f
 	u32 strictest = filesystem_label(slot, inode->i_sb->s_dev);
 	found labels;
 
-	if (strictest == UNSEEN)
-		return weigh_unseen(slot, asked, number_of(inode->i_sb), 0);
 	/* A filesystem without any object is not walked at all. */
 	if (!strictest)
 		return 0;
+	if (strictest == AEGIS_UNSEEN)
+		return weigh_elsewhere(slot, asked, number_of(inode->i_sb), number_of(inode),
+				       strictest);
 	if (inode == dentry->d_inode)
 		labels = walk_object(slot, dentry, inode, vfsmount->mnt_root);
 	else
@@ -104,12 +105,12 @@ int BPF_PROG(aegis_file_open, struct file *file, int ret)
 	/* Somebody else has refused already. */
 	if (ret)
 		return ret;
-	/* Allowed: outside of every scope, which is to say almost everybody. */
-	if (!subject.scope) {
-		note_layer(file);
-		return 0;
-	}
-	return judge_file(/* is_mapping= */ false, subject, file, accesses_of_open(file));
+	/* Outside of every scope, which is to say for almost everybody, nothing is asked. */
+	if (subject.scope &&
+	    judge_file(/* is_mapping= */ false, subject, file, accesses_of_open(file)))
+		return -EPERM;
+	note_layer(file);
+	return 0;
 }
 
 /* What may be done through a mapping of a file. */

@@ -33,6 +33,7 @@ typedef _Bool bool;
 #define NULL ((void *)0)
 
 #define EPERM 1
+#define EINVAL 22
 
 /* <linux/bpf.h> */
 enum { BPF_ANY = 0, BPF_F_INNER_MAP = 1 << 12 };
@@ -63,6 +64,9 @@ enum {
 #define MS_BIND (1UL << 12)
 #define MS_PROPAGATION (0xfUL << 17)
 
+/* fs/mount.h: the namespace of a mount that is in none, but belongs to the kernel itself. */
+#define MNT_NS_INTERNAL ((void *)-EINVAL)
+
 /* In s_flags: nobody mounted it but the kernel itself (pipes, sockets, memfd). */
 #define SB_KERNMOUNT (1UL << 22)
 #define SB_NOUSER (1UL << 31)
@@ -76,8 +80,12 @@ enum {
 	DEVPTS_SUPER_MAGIC = 0x1cd1,
 };
 
-/* And the one whose files are two. */
+/* The one whose files are two, and the one whose snapshots have the same numbers. */
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
+#define BTRFS_SUPER_MAGIC 0x9123683e
+
+/* <linux/kdev_t.h> */
+enum { DEVICE_MINOR_BITS = 20 };
 
 /* <uapi/asm-generic/mman-common.h>, <linux/mm.h> */
 enum {
@@ -153,6 +161,7 @@ struct mount {
 	struct mount *mnt_parent; /* itself, at the root of a mount namespace */
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	struct mnt_namespace *mnt_ns;
 };
 
 struct path {
@@ -198,8 +207,6 @@ struct cgroup___ancestors {
 	struct cgroup *ancestors[0];
 };
 
-struct cred;
-
 struct css_set {
 	struct cgroup *dfl_cgrp; /* in the cgroup2 hierarchy */
 };
@@ -227,8 +234,6 @@ struct nsproxy {
 
 struct task_struct {
 	struct css_set *cgroups;
-	const struct cred *cred; /* others than real_cred: it acts for somebody */
-	const struct cred *real_cred;
 	struct mm_struct *mm;	 /* NULL: a kernel thread */
 	struct nsproxy *nsproxy; /* NULL: it is exiting */
 };

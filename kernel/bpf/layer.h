@@ -4,16 +4,14 @@
  * is denied for as well.
  *
  * No hook tells which copy is made from which file (and none at all is called for a file whose
- * content follows later), but both are opened for it, by the same task, with the credentials of
- * whoever mounted the overlay: one for reading, one for writing, in the order of the kernel's
- * version. A task in a scope is asked like for any open; this is about all others.
+ * content follows later), but both are opened for it, by the same task, through mounts that only
+ * the overlay has: one for reading, one for writing, in the order of the kernel's version. Who does
+ * so may be denied nothing about either; this is for the sake of all others.
  */
 #ifndef AEGIS_LAYER_H
 #define AEGIS_LAYER_H
 
-/*
- * What is known of a copy of which one file is open already. What never becomes one (a core dump
- * is written likewise) is forgotten by age.
+/* What is known of a copy of which one file is open already. One that failed is forgotten by age.
  */
 struct copy {
 	struct aegis_inode_key target;
@@ -29,19 +27,15 @@ struct {
 	__type(value, struct copy);
 } copies SEC(".maps");
 
-/* Whether a filesystem opens something for a task, in the name of somebody else. */
-static __always_inline bool acts_for_a_filesystem(void)
+/*
+ * Whether a file was opened by a mount that is in no namespace: each overlay has one of its own for
+ * each layer.
+ */
+static __always_inline bool is_of_a_layer(struct file *file)
 {
-	if (bpf_core_enum_value_exists(enum bpf_func_id___probe,
-				       BPF_FUNC_get_current_task_btf___probe)) {
-		struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	struct mount *mount = (void *)mount_of(number_of(file->f_path.mnt));
 
-		return task->cred != task->real_cred;
-	} else {
-		struct task_struct *task = (void *)bpf_get_current_task();
-
-		return BPF_CORE_READ(task, cred) != BPF_CORE_READ(task, real_cred);
-	}
+	return FIELD(false, mount, mnt_ns) == MNT_NS_INTERNAL;
 }
 
 /*
@@ -67,13 +61,14 @@ static __always_inline found labels_of_layer(u32 slot, u64 place)
 {
 	found labels;
 
+	/* Where no policy has an object, it may be a copy itself. */
 	if (!has_objects_at(slot, place))
-		return 0;
+		return with_late_labels(slot, inode_of(place), true, 0);
 	labels = found_both(own_labels(slot, inode_of(place), true), place_labels(slot, place, 0));
 	/* Any rule on its filesystem. */
 	if (labels & FOUND_INCOMPLETE)
 		return found_one(label_of_filesystem_at(slot, place), AEGIS_WHY_LATE);
-	return labels;
+	return found_less(labels, 0);
 }
 
 /* What is known of the present task's copy, from now on. (Alone, for the sake of its stack.) */
@@ -147,18 +142,26 @@ __noinline u32 copy_writes(u64 inode)
 	return 0;
 }
 
-/* A file was opened by a task outside of every scope. */
+/* Whether what backs the source of the present task's copy comes next. */
+__noinline u32 more_comes(void)
+{
+	u64 task = bpf_get_current_pid_tgid();
+	struct copy *copy = bpf_map_lookup_elem(&copies, &task);
+
+	return copy && copy->has_more;
+}
+
+/* A file was opened. */
 static __always_inline void note_layer(struct file *file)
 {
-	u64 dentry = number_of(file->f_path.dentry), inode = number_of(file->f_inode);
-	u64 task = bpf_get_current_pid_tgid();
-	struct copy *copy;
+	u64 dentry, inode;
 
-	if (!acts_for_a_filesystem())
+	if (!is_of_a_layer(file))
 		return;
-	copy = bpf_map_lookup_elem(&copies, &task);
+	dentry = number_of(file->f_path.dentry);
+	inode = number_of(file->f_inode);
 	/* What backs the source; up to 6.4 it has the path of the source itself. */
-	if (copy && copy->has_more && !(file->f_mode & FMODE_WRITE)) {
+	if (!(file->f_mode & FMODE_WRITE) && more_comes()) {
 		copy_reads(inode == inode_of(dentry) ? dentry : alias_of(inode));
 		return;
 	}

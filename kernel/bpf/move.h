@@ -39,7 +39,7 @@ static __always_inline bool has_objects_at(u32 slot, u64 place)
 	if (!generation || !generation->number)
 		return false;
 	label = label_of_filesystem_at(slot, place);
-	return label && label != UNSEEN;
+	return label && label != AEGIS_UNSEEN;
 }
 
 /*
@@ -153,10 +153,9 @@ __noinline u64 weigh_entry(u32 slot, u64 asked, u64 place, u64 inode)
 	u32 strictest = label_of_filesystem_at(slot, place);
 	found labels;
 
-	if (strictest == UNSEEN)
-		return weigh_unseen(slot, asked, number_of(FIELD(false, dentry, d_sb)), 0);
-	if (!strictest)
-		return 0;
+	if (!strictest || strictest == AEGIS_UNSEEN)
+		return weigh_elsewhere(slot, asked, number_of(FIELD(false, dentry, d_sb)), inode,
+				       strictest);
 	labels = place_labels(slot, place, 0);
 	if (inode)
 		labels = found_both(own_labels(slot, inode, true), labels);
@@ -198,7 +197,7 @@ __noinline u64 weigh_way(u32 slot, u32 scope, u64 place)
 	u32 by_name, by_inode, kind;
 	packed_answer answer = 0;
 
-	if (!inode || !strictest || strictest == UNSEEN)
+	if (!inode || !strictest || strictest == AEGIS_UNSEEN)
 		return 0;
 	kind = kind_of(inode);
 	if (kind != S_IFDIR && kind != S_IFLNK)
@@ -219,7 +218,7 @@ __noinline u64 weigh_link(u32 slot, u32 scope, u64 place)
 	packed_answer first = 0;
 	u64 row;
 
-	if (!strictest || strictest == UNSEEN)
+	if (!strictest || strictest == AEGIS_UNSEEN)
 		return 0;
 	row = bound_name(slot, place);
 	if (!row)

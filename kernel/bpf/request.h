@@ -106,29 +106,39 @@ __noinline u64 weigh_found(u32 slot, u64 asked, u64 labels, u32 strictest, u64 a
 }
 
 /*
- * The label of everything on a filesystem at once; 0 if no policy has an object there, UNSEEN if
- * it was not there when objects were bound.
+ * The label of everything on a filesystem at once; 0 if no policy has an object there, and
+ * AEGIS_UNSEEN if it was not there when objects were bound.
  */
-#define UNSEEN (~0U)
+static __always_inline struct aegis_filesystem_row *filesystem_row(u32 slot, u32 dev)
+{
+	void *by_dev = bpf_map_lookup_elem(&filesystems, &slot);
+
+	return by_dev ? bpf_map_lookup_elem(by_dev, &dev) : NULL;
+}
 
 static __always_inline u32 filesystem_label(u32 slot, u32 dev)
 {
-	void *by_dev = bpf_map_lookup_elem(&filesystems, &slot);
-	struct aegis_filesystem_row *row = by_dev ? bpf_map_lookup_elem(by_dev, &dev) : NULL;
+	struct aegis_filesystem_row *row = filesystem_row(slot, dev);
 
-	return row ? row->label : UNSEEN;
+	return row ? row->label : AEGIS_UNSEEN;
 }
 
 /*
- * What holds on a filesystem that was not there when objects were bound. Nothing, as long as no
- * mount came or went where objects are; then it may be part of any.
+ * What holds on a filesystem on which no policy has an object: what a copy took along that was made
+ * there (layer.h). Nothing else, as long as it was there when objects were bound, or no mount came
+ * or went where objects are; then it may be part of any.
+ *
+ * @label: of the filesystem; 0 or AEGIS_UNSEEN
+ * @inode_number: 0: what is asked for is a name
  */
-__noinline u64 weigh_unseen(u32 slot, u64 asked, u64 super_number, u64 answer)
+__noinline u64 weigh_elsewhere(u32 slot, u64 asked, u64 super_number, u64 inode_number, u32 label)
 {
 	struct super_block *super = (void *)super_number;
 	u64 magic = FIELD(false, super, s_magic);
+	found labels = inode_number ? with_late_labels(slot, inode_number, true, 0) : 0;
+	packed_answer answer = weigh_found(slot, asked, labels, 0, 0);
 
-	if (!marks[slot & SLOT_MASK].mounts)
+	if (label != AEGIS_UNSEEN || !marks[slot & SLOT_MASK].mounts)
 		return answer;
 	if (FIELD(false, super, s_flags) & (SB_KERNMOUNT | SB_NOUSER) ||
 	    magic == PROC_SUPER_MAGIC || magic == SYSFS_MAGIC || magic == CGROUP_SUPER_MAGIC ||
@@ -166,7 +176,7 @@ __noinline u64 weigh_mounts(u32 slot, u64 asked, u64 mount_number, u64 bottom, u
 		}
 		super = FIELD(false, place, d_sb);
 		strictest = filesystem_label(slot, FIELD(false, super, s_dev));
-		if (strictest && strictest != UNSEEN) {
+		if (strictest && strictest != AEGIS_UNSEEN) {
 			found labels = climb(entry, number_of(place), above, below, bottom);
 
 			if (labels)
@@ -195,11 +205,9 @@ __noinline u64 weigh_object(u32 slot, u64 asked, u64 place, u64 mount_root, u64 
 	u32 strictest = filesystem_label(slot, FIELD(false, super, s_dev));
 	found labels;
 
-	if (strictest == UNSEEN)
-		return weigh_unseen(slot, asked, number_of(super), 0);
 	/* A filesystem without any object is not walked at all. */
-	if (!strictest)
-		return 0;
+	if (!strictest || strictest == AEGIS_UNSEEN)
+		return weigh_elsewhere(slot, asked, number_of(super), inode_number, strictest);
 	if (number_of(FIELD(false, dentry, d_inode)) == inode_number)
 		labels = found_both(own_labels(slot, inode_number, true),
 				    place_labels(slot, place, mount_root));

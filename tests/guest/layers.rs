@@ -55,6 +55,12 @@ impl Layers {
     }
 }
 
+/// Somebody in no scope writes: a file that is not there yet is copied to the upper layer.
+fn append(path: &Path) {
+    let mut opened = fs::OpenOptions::new().append(true).open(path).unwrap();
+    std::io::Write::write_all(&mut opened, b"more").unwrap();
+}
+
 /// Who names the merged path learns what that is worth.
 #[test]
 fn apply_says_what_a_rule_on_a_merged_path_is_worth() {
@@ -70,12 +76,12 @@ fn apply_says_what_a_rule_on_a_merged_path_is_worth() {
 }
 
 mod denial {
-    use std::fs;
+    use std::{fs, os::unix::fs::symlink};
 
-    use aegis_tests::{Case, Process, Rule, operation::*};
+    use aegis_tests::{Case, Process, Rule, machine::Mounted, operation::*, policy::newer_version};
     use rustix::fs::OFlags;
 
-    use super::Layers;
+    use super::{Layers, append};
 
     #[test]
     fn a_rule_on_a_lower_file_holds_through_the_overlay() {
@@ -232,8 +238,7 @@ mod denial {
         case.enforce(Rule::deny("r").file(&exact).beneath(layers.path("lower/vault")));
         for path in &merged {
             std::os::unix::fs::chown(path, Some(65534), None).unwrap();
-            let opened = fs::OpenOptions::new().append(true).open(path);
-            std::io::Write::write_all(&mut opened.unwrap(), b"more").unwrap();
+            append(path);
             case.denied(&mut inside, "r", &read(path));
         }
         for name in ["upper/vault/secret", "upper/exact"] {
@@ -273,13 +278,82 @@ mod denial {
         case.control(&mut inside, &[read(&below), read(&merged)]);
         case.enforce(Rule::deny("r").file(&exact).beneath(layers.path("lower/vault")));
         for path in [&below, &merged] {
-            let opened = fs::OpenOptions::new().append(true).open(path);
-            std::io::Write::write_all(&mut opened.unwrap(), b"more").unwrap();
+            append(path);
             case.denied(&mut inside, "r", &read(path));
         }
         for name in ["upper/vault/secret", "upper/exact"] {
             case.denied(&mut inside, "r", &read(layers.path(name)));
         }
+        case.settle();
+    }
+
+    #[test]
+    fn a_copy_up_to_a_filesystem_without_objects_takes_the_denial_along() {
+        copy_up_to_another(true);
+    }
+
+    #[test]
+    fn a_copy_up_to_a_filesystem_from_after_apply_takes_the_denial_along() {
+        copy_up_to_another(false);
+    }
+
+    /// Its upper layer is on a filesystem that was there when objects were bound, or was not.
+    fn copy_up_to_another(is_there: bool) {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        layers.file("lower/vault/secret");
+        let [exact, _] = ["lower/exact", "lower/free"].map(|name| layers.file(name));
+        let top = layers.path("top");
+        fs::create_dir(&top).unwrap();
+        let early = is_there.then(|| Mounted::tmpfs(&top));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&exact)]);
+        let rule = Rule::deny("r").access(&["read", "write"]);
+        let policy = case.policy().rule(rule.file(&exact).beneath(layers.path("lower/vault")));
+        case.apply(&policy);
+        let _upper = early.unwrap_or_else(|| Mounted::tmpfs(&top));
+        for name in ["upper", "work"] {
+            fs::create_dir(top.join(name)).unwrap();
+            fs::remove_dir(layers.path(name)).unwrap();
+            symlink(top.join(name), layers.path(name)).unwrap();
+        }
+        layers.mount("");
+        let merged = ["vault/secret", "exact", "free"].map(|name| layers.path("merged").join(name));
+        merged.iter().for_each(|path| append(path));
+        // The second time that filesystem was there when objects were bound, and then it has some.
+        for _ in 0..2 {
+            for name in ["vault/secret", "exact"] {
+                let upper = top.join("upper").join(name);
+                case.denied(&mut inside, "r", &read(layers.path("merged").join(name)));
+                case.denied(&mut inside, "r", &read(&upper));
+                case.denied(&mut inside, "r", &chmod(&upper));
+            }
+            case.allowed(&mut inside, &read(top.join("upper/free")));
+            case.allowed(&mut inside, &chmod(top.join("upper/free")));
+            case.apply(&policy.clone().version(newer_version()));
+        }
+        case.settle();
+    }
+
+    /// Of two workloads one is denied it, and the other writes.
+    #[test]
+    fn a_copy_up_by_whom_nothing_is_denied_is_denied_to_others() {
+        let case = Case::new();
+        let mut layers = Layers::new();
+        let exact = layers.file("lower/exact");
+        layers.mount("");
+        let merged = layers.path("merged/exact");
+        let other = format!("{}-other", case.workload());
+        let mut writing = Process::inside(&case.make_cgroup(&other));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&merged)]);
+        let nothing = layers.path("nothing");
+        let policy = case.policy().rule(Rule::deny("r").file(&exact)).workload("other", &[&other]);
+        case.apply(&policy.rule(Rule::deny("n").of("other").file(nothing)));
+        case.allowed(&mut writing, &open(&merged, OFlags::WRONLY | OFlags::APPEND));
+        assert!(layers.path("upper/exact").exists(), "it went up");
+        case.denied(&mut inside, "r", &read(&merged));
+        case.denied(&mut inside, "r", &read(layers.path("upper/exact")));
         case.settle();
     }
 
@@ -296,8 +370,7 @@ mod denial {
         case.control(&mut inside, &merged.each_ref().map(read));
         case.enforce(Rule::deny("r").file(&secret).file(&hidden));
         for path in &merged {
-            let opened = fs::OpenOptions::new().append(true).open(path);
-            std::io::Write::write_all(&mut opened.unwrap(), b"more").unwrap();
+            append(path);
         }
         for name in names {
             let copy = read(layers.path("upper").join(name));
@@ -324,8 +397,7 @@ mod denial {
         for path in &merged {
             case.denied(&mut inside, "r", &read(path));
         }
-        let opened = fs::OpenOptions::new().append(true).open(&merged[1]);
-        std::io::Write::write_all(&mut opened.unwrap(), b"more").unwrap();
+        append(&merged[1]);
         case.denied(&mut inside, "r", &read(&merged[1]));
         case.denied(&mut inside, "r", &read(layers.path("above/upper/copied")));
         drop(above);
@@ -361,8 +433,7 @@ mod denial {
             at = to;
         }
         layers.mount("");
-        let opened = fs::OpenOptions::new().append(true).open(layers.path("merged/four/file"));
-        std::io::Write::write_all(&mut opened.unwrap(), b"more").unwrap();
+        append(&layers.path("merged/four/file"));
         for (number, process) in processes.iter_mut().enumerate() {
             let rule = format!("w{number}");
             case.denied(process, &rule, &read(layers.path("upper/four/file")));
