@@ -24,7 +24,7 @@ use crate::{
     output::plural, proof::ProofFiles, state::State, time,
 };
 
-use kept::{Filesystems, Kept, Seen};
+use kept::{Filesystems, Kept};
 
 pub(crate) use keeper::Keeper;
 
@@ -80,7 +80,7 @@ impl<'a> Leaving<'a> {
                 let rows = active.late(kernel)?;
                 there.extend(rows.iter().filter_map(|(key, _)| filesystems.lasting(key)));
             }
-            kept.keep_files(host, &filesystems, programs(context).as_deref(), &there)?;
+            kept.keep_files(host, &filesystems, &there)?;
         }
         Ok(Self { kernel, active, kept, filesystems })
     }
@@ -201,7 +201,9 @@ fn settle(context: &Context, kernel: &Kernel) -> anyhow::Result<Option<String>> 
         }
     }
     // Where the pins are gone by now, so may be what the numbers stand for: a detach has written it down.
-    let Some(programs) = programs(context) else { return Ok(unread) };
+    if !Kernel::installed(&context.pins).contains_key("late") {
+        return Ok(unread);
+    }
     let mut host = ThisHost::new(context.patience_to_look())?;
     let filesystems = Filesystems::find(&mut host)?;
     let mut kept = before.clone();
@@ -213,14 +215,13 @@ fn settle(context: &Context, kernel: &Kernel) -> anyhow::Result<Option<String>> 
         for (key, row) in one.late(kernel)? {
             let taken = one.meaning.read(&row, &one.ruleset, &one.ruleset);
             if let Some((file, taken)) = filesystems.lasting(&key).zip(taken) {
-                let seen = Seen { programs: programs.clone(), dev: key.dev };
-                kept.add(file.clone(), &taken, &one.ruleset, seen);
+                kept.add(file.clone(), &taken, &one.ruleset);
                 with_rows.insert(file);
             }
         }
     }
     // What could not be forgotten is no reason to write nothing.
-    let looked = kept.keep_files(&mut host, &filesystems, Some(&programs), &with_rows);
+    let looked = kept.keep_files(&mut host, &filesystems, &with_rows);
     let understood = filled.len() == slots && filled.iter().all(|one| one.known);
     let forgotten = if understood { forget_rules(context, &filled, &mut kept) } else { Ok(()) };
     if kept != before {
@@ -275,7 +276,7 @@ pub(crate) fn unbound(
     let late = kernel.late(slot).context("failed to read what files took along")?;
     let there: BTreeSet<Key> = late.iter().map(|(key, _)| in_order(key)).collect();
     let with_rows = late.iter().filter_map(|(key, _)| filesystems.lasting(key)).collect();
-    kept.keep_files(host, &filesystems, programs(context).as_deref(), &with_rows)?;
+    kept.keep_files(host, &filesystems, &with_rows)?;
     let wanted = kept.rows(&filesystems, ruleset);
     let missing = wanted.iter().filter(|(key, _)| !there.contains(&in_order(key))).count();
     Ok((missing > 0).then(|| {
@@ -309,12 +310,6 @@ fn unite(taken: &mut TakenAlong, other: TakenAlong) {
 
 const fn in_order(key: &InodeKey) -> Key {
     (key.dev, key.ino, key.generation)
-}
-
-/// What tells the programs that are attached now from all others, if there are any.
-fn programs(context: &Context) -> Option<String> {
-    let map = Kernel::installed(&context.pins).remove("late")?;
-    Some(format!("{} {map}", time::boot().unwrap_or_default()))
 }
 
 /// Writes down what the numbers in a slot stand for.

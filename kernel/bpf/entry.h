@@ -196,15 +196,39 @@ int BPF_PROG(aegis_inode_remove_acl, void *idmap, struct dentry *dentry)
 	return judge_attribute(0, number_of(dentry), 1);
 }
 
-/* Nothing has this inode any more: what it took along goes with it. */
+/*
+ * A filesystem goes, and its number may be given to the next: unless its rows are to hold for the
+ * same one when it comes again.
+ */
+__noinline u32 filesystem_goes(u32 slot, u32 dev, u32 for_good)
+{
+	struct aegis_filesystem_row *row = filesystem_row(slot, dev);
+
+	if (row && (for_good || !row->label))
+		row->label = AEGIS_UNSEEN;
+	return 0;
+}
+
+/*
+ * An inode goes: from the kernel's memory alone, from its disk, or with a filesystem that is known
+ * by a number of the kernel's own. What it took along goes with it in the last two cases, but not
+ * on btrfs, where a file of a snapshot has the same numbers.
+ */
 SEC("lsm/inode_free_security")
 int BPF_PROG(aegis_inode_free_security, struct inode *inode)
 {
-	if (inode->i_nlink)
-		return 0; /* only forgotten by the kernel's memory: it is still on its disk */
-	for (u32 slot = 1; slot < AEGIS_SLOTS; slot++)
-		if (has_late_rows(slot))
+	struct super_block *super = inode->i_sb;
+	bool all_go = !super->s_root, for_good = !(super->s_dev >> DEVICE_MINOR_BITS);
+	bool it_goes = !inode->i_nlink || (all_go && for_good);
+
+	if (super->s_magic == BTRFS_SUPER_MAGIC)
+		it_goes = false;
+	for (u32 slot = 1; slot < AEGIS_SLOTS; slot++) {
+		if (all_go)
+			filesystem_goes(slot, super->s_dev, for_good);
+		if (it_goes && has_late_rows(slot))
 			forget(slot, number_of(inode));
+	}
 	return 0;
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use aegis_tests::{Case, Rule, aegisbpf};
+use aegis_tests::{Case, Rule, aegisbpf, machine::Mounted};
 
 /// What a file took along is known as long as the file is there, and no longer: the room for it is not endless.
 #[test]
@@ -22,6 +22,23 @@ fn what_a_file_took_along_goes_with_it() {
     assert_eq!(rows(), before + 1);
     fs::rename(&left[1], &files[1]).unwrap();
     fs::remove_file(&files[1]).unwrap();
+    assert_eq!(rows(), before);
+    case.settle();
+}
+
+/// Its number may be that of another.
+#[test]
+fn what_a_file_took_along_goes_with_its_filesystem() {
+    let case = Case::new();
+    let disk = case.directory("disk");
+    let mounted = Mounted::tmpfs(&disk);
+    let secret = case.file("disk/vault/secret");
+    case.enforce(Rule::deny("r").beneath(case.path("disk/vault")));
+    let rows = || aegisbpf(&["status"]).yes()["took_along"]["rows"].as_u64().unwrap();
+    let before = rows();
+    fs::rename(&secret, disk.join("moved")).unwrap();
+    assert_eq!(rows(), before + 1);
+    mounted.unmount();
     assert_eq!(rows(), before);
     case.settle();
 }

@@ -48,15 +48,6 @@ pub(super) struct Took {
     /// Whose process had it do so.
     #[serde(default)]
     uid: Option<u32>,
-    /// Where it last had a row in the kernel: if it has none there any more, the file is gone.
-    seen: Option<Seen>,
-}
-
-/// Of which programs, and under which number of its filesystem.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Seen {
-    pub(super) programs: String,
-    pub(super) dev: u32,
 }
 
 /// All of them.
@@ -153,7 +144,7 @@ impl Kept {
     }
 
     /// A row of the kernel, whose rules are those of `ruleset`.
-    pub(super) fn add(&mut self, file: Lasting, taken: &TakenAlong, ruleset: &Ruleset, seen: Seen) {
+    pub(super) fn add(&mut self, file: Lasting, taken: &TakenAlong, ruleset: &Ruleset) {
         let took = self.files.entry(file).or_default();
         for (names, numbers) in
             [(&mut took.rules, &taken.rules), (&mut took.beneath, &taken.beneath)]
@@ -164,7 +155,6 @@ impl Kept {
         }
         took.node = taken.node.clone().or_else(|| took.node.take());
         took.uid = took.uid.or(taken.uid);
-        took.seen = Some(seen);
     }
 
     /// Forgets rules that are nowhere any more, and files without any.
@@ -186,11 +176,10 @@ impl Kept {
         &mut self,
         host: &mut ThisHost,
         filesystems: &Filesystems,
-        programs: Option<&str>,
         rows: &BTreeSet<Lasting>,
     ) -> anyhow::Result<()> {
         let mut gone = Vec::new();
-        for (file, took) in self.files.iter().filter(|(file, _)| !rows.contains(*file)) {
+        for file in self.files.keys().filter(|file| !rows.contains(file)) {
             let mounted = filesystems.0.iter().filter(|one| one.uuid == file.filesystem);
             let mut there = None;
             for one in mounted {
@@ -201,16 +190,8 @@ impl Kept {
                     ino: file.ino,
                     generation: file.generation,
                 };
-                let one = if can_tell(one.magic) {
-                    // What cannot be looked at now is taken for there.
-                    host.has(number).unwrap_or(true)
-                } else {
-                    // The kernel takes a row away when its file ends.
-                    let here = |seen: &Seen| {
-                        Some(seen.programs.as_str()) == programs && seen.dev == one.dev
-                    };
-                    !took.seen.as_ref().is_some_and(here)
-                };
+                // What cannot be looked at, or not now, is taken for there.
+                let one = !can_tell(one.magic) || host.has(number).unwrap_or(true);
                 there = Some(there.unwrap_or(false) || one);
             }
             if there == Some(false) {
