@@ -84,7 +84,12 @@ enum aegis_row_flag {
 	AEGIS_ROW_EXCEPT = 2,
 	/* A symbolic link stood here: this name's row holds for what takes the link's place. */
 	AEGIS_ROW_LINK = 4,
+	/* An `except` ends somewhere beneath: what comes here may come to be free. */
+	AEGIS_ROW_FREES = 8,
 };
+
+/* The label of no rules at all: what an `except` frees of every rule. It goes along with nothing. */
+#define AEGIS_LABEL_FREE 1
 
 /* The rule of an answer when the programs themselves could not tell: always a denial. */
 #define AEGIS_RULE_UNKNOWN 0xffffffffU

@@ -66,6 +66,7 @@ const _: () = {
 pub const AEGIS_ROW_DIRECTORY: aegis_row_flag = 1;
 pub const AEGIS_ROW_EXCEPT: aegis_row_flag = 2;
 pub const AEGIS_ROW_LINK: aegis_row_flag = 4;
+pub const AEGIS_ROW_FREES: aegis_row_flag = 8;
 pub type aegis_row_flag = ::std::os::raw::c_uint;
 #[repr(C)]
 #[derive(

@@ -10,21 +10,22 @@
 #ifndef AEGIS_ENTRY_H
 #define AEGIS_ENTRY_H
 
+/* What an event about a place is about: what is not there yet is reported as its directory. */
+static __always_inline u64 about(u64 place, u64 inode)
+{
+	return inode ? inode : inode_of(parent_of(place));
+}
+
 static __always_inline int judge_entry(struct subject subject, u64 place, u64 inode)
 {
-	struct dentry *dentry = (void *)place;
 	packed_answer answer;
-	u64 about = inode;
 
 	/* Allowed: outside of every scope. */
 	if (!subject.scope)
 		return 0;
-	/* What is not there yet is reported as its directory. */
-	if (!about)
-		about = inode_of(number_of(FIELD(false, dentry, d_parent)));
 	answer =
 		weigh_entry(subject.slot, question(subject.scope, 1U << AEGIS_WRITE), place, inode);
-	return conclude(subject, answer, place, 0, about);
+	return conclude(subject, answer, place, 0, about(place, inode));
 }
 
 static __always_inline int judge_refer(struct subject subject, u64 from, u64 to)
@@ -35,12 +36,18 @@ static __always_inline int judge_refer(struct subject subject, u64 from, u64 to)
 			inode_of(from));
 }
 
-static __always_inline int judge_way(struct subject subject, u64 place)
+static __always_inline int judge_way(struct subject subject, u64 place, u64 inode)
 {
 	if (!subject.scope)
 		return 0;
-	return conclude(subject, weigh_way(subject.slot, subject.scope, place), place, 0,
-			inode_of(place));
+	return conclude(subject, weigh_way(subject.slot, subject.scope, place, inode), place, 0,
+			about(place, inode));
+}
+
+/* Something gets a place, or one more: see weigh_way(). */
+static __always_inline int judge_coming(struct subject subject, u64 from, u64 to)
+{
+	return kind_of(inode_of(from)) == S_IFLNK ? judge_way(subject, to, 0) : 0;
 }
 
 /* Called twice for RENAME_EXCHANGE, once for each direction. */
@@ -56,14 +63,15 @@ int BPF_PROG(aegis_inode_rename, struct inode *old_dir, struct dentry *old, stru
 		return ret;
 	replaced = inode_of(to);
 	if (judge_entry(subject, from, inode_of(from)) || judge_entry(subject, to, replaced) ||
-	    judge_way(subject, from) || judge_refer(subject, from, to))
+	    judge_way(subject, from, inode_of(from)) || judge_refer(subject, from, to) ||
+	    judge_coming(subject, from, to))
 		return -EPERM;
-	if (replaced && judge_way(subject, to))
+	if (replaced && judge_way(subject, to, replaced))
 		return -EPERM;
-	note_move(subject, from, to);
+	note_move(subject, from, to, /* stays= */ false);
 	/* What is replaced has left this name, and may have others. */
 	if (replaced && (links_of(replaced) > 1 || kind_of(replaced) == S_IFLNK))
-		note_move(subject, to, 0);
+		note_move(subject, to, 0, /* stays= */ false);
 	return 0;
 }
 
@@ -77,9 +85,9 @@ int BPF_PROG(aegis_inode_link, struct dentry *old, struct inode *dir, struct den
 	if (ret)
 		return ret;
 	if (judge_entry(subject, from, inode_of(from)) || judge_entry(subject, to, 0) ||
-	    judge_refer(subject, from, to))
+	    judge_refer(subject, from, to) || judge_coming(subject, from, to))
 		return -EPERM;
-	note_move(subject, from, to);
+	note_move(subject, from, to, /* stays= */ true);
 	return 0;
 }
 
@@ -93,10 +101,10 @@ int BPF_PROG(aegis_inode_unlink, struct inode *dir, struct dentry *dentry, int r
 	if (ret)
 		return ret;
 	inode = inode_of(place);
-	if (judge_entry(subject, place, inode) || judge_way(subject, place))
+	if (judge_entry(subject, place, inode) || judge_way(subject, place, inode))
 		return -EPERM;
 	if (links_of(inode) > 1 || kind_of(inode) == S_IFLNK)
-		note_move(subject, place, 0);
+		note_move(subject, place, 0, /* stays= */ false);
 	return 0;
 }
 
@@ -104,12 +112,13 @@ SEC("lsm/inode_rmdir")
 int BPF_PROG(aegis_inode_rmdir, struct inode *dir, struct dentry *dentry, int ret)
 {
 	struct subject subject = current_subject();
-	u64 place = number_of(dentry);
+	u64 place = number_of(dentry), inode;
 
 	/* Somebody else has refused already. */
 	if (ret)
 		return ret;
-	if (judge_entry(subject, place, inode_of(place)) || judge_way(subject, place))
+	inode = inode_of(place);
+	if (judge_entry(subject, place, inode) || judge_way(subject, place, inode))
 		return -EPERM;
 	return 0;
 }
@@ -137,12 +146,13 @@ SEC("lsm/inode_symlink")
 int BPF_PROG(aegis_inode_symlink, struct inode *dir, struct dentry *dentry, const char *target,
 	     int ret)
 {
+	struct subject subject = current_subject();
 	u64 place = number_of(dentry);
 
 	/* Somebody else has refused already. */
 	if (ret)
 		return ret;
-	if (judge_entry(current_subject(), place, 0))
+	if (judge_entry(subject, place, 0) || judge_way(subject, place, 0))
 		return -EPERM;
 	for (u32 slot = 1; slot < AEGIS_SLOTS; slot++)
 		link_changes(slot, place);

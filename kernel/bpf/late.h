@@ -53,7 +53,7 @@ __noinline u64 found_both(u64 labels, u64 more)
 	return labels | (more & FOUND_INCOMPLETE);
 }
 
-/* The labels of `labels` that `others` lack. */
+/* The labels of `labels` that `others` lack, but for that of no rules. */
 __noinline u64 found_less(u64 labels, u64 others)
 {
 	found rest = labels & FOUND_INCOMPLETE;
@@ -61,7 +61,7 @@ __noinline u64 found_less(u64 labels, u64 others)
 	for (int at = 0; at < 48; at += 16) {
 		u32 label = labels >> at & FOUND_LABEL;
 
-		if (label && label != (others & FOUND_LABEL) &&
+		if (label && label != AEGIS_LABEL_FREE && label != (others & FOUND_LABEL) &&
 		    label != (others >> 16 & FOUND_LABEL) && label != (others >> 32 & FOUND_LABEL))
 			rest = found_also(rest, label, labels >> (at + 13) & 7);
 	}

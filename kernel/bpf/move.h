@@ -70,7 +70,8 @@ static __always_inline void directory_moves(u32 slot, u64 own, u64 named, u64 to
 __noinline u64 goes_along(u32 slot, u64 from, u64 to, u32 outside, u64 flags)
 {
 	u64 entry = pack_entry(slot, 0, flags);
-	found old = walk_from(from, 0, 0, entry), new = to ? walk_from(to, 0, 0, entry) : 0;
+	found old = walk_from(from, 0, 0, entry);
+	found new = to ? walk_from(to, 0, 0, entry | ENTRY_AFRESH) : 0;
 
 	/* Whoever is denied nothing may publish where an except says so, and only there. */
 	if (outside && (new >> 13 & 7) == AEGIS_WHY_EXCEPT)
@@ -79,7 +80,7 @@ __noinline u64 goes_along(u32 slot, u64 from, u64 to, u32 outside, u64 flags)
 	if (old & FOUND_INCOMPLETE)
 		old = found_one(label_of_filesystem_at(slot, from), AEGIS_WHY_LATE);
 	/* The nearest comes first, and is its own name's if that is bound. */
-	return (old >> 13 & 7) == AEGIS_WHY_NAME ? old : found_less(old, new);
+	return found_less(old, (old >> 13 & 7) == AEGIS_WHY_NAME ? 0 : new);
 }
 
 /*
@@ -120,6 +121,24 @@ __noinline u32 leave(u32 slot, u64 from, u64 to, u32 outside)
 	return 0;
 }
 
+/*
+ * A thing that has, or keeps, another name comes to a place, in one slot: what is denied there is
+ * denied by all of its names, as if it had had them when the slot was filled.
+ */
+__noinline u32 join(u32 slot, u64 from, u64 to)
+{
+	u64 inode = inode_of(from);
+	found labels;
+
+	if (!inode || !has_objects_at(slot, to))
+		return 0;
+	labels = found_less(goes_along(slot, to, from, false, ENTRY_IS_OBJECT),
+			    with_late_labels(slot, inode, /* is_object= */ true, 0));
+	if (labels)
+		remember(slot, inode, labels, 0, 0);
+	return 0;
+}
+
 /* A symbolic link comes to a place, or goes: names that lead through it lead elsewhere. */
 __noinline u32 link_changes(u32 slot, u64 place)
 {
@@ -129,16 +148,23 @@ __noinline u32 link_changes(u32 slot, u64 place)
 }
 
 /*
- * Before anything is moved, linked (`to` is one more place) or taken away (`to` is 0). In every
- * slot that is filled, since each may decide at any time.
+ * Before anything is moved, linked or taken away (`to` is 0). In every slot that is filled, since
+ * each may decide at any time.
+ *
+ * @stays: `to` is one more place
  */
-static __always_inline void note_move(struct subject subject, u64 from, u64 to)
+static __always_inline void note_move(struct subject subject, u64 from, u64 to, bool stays)
 {
 	u64 inode = inode_of(from);
-	bool is_link = kind_of(inode) == S_IFLNK;
+	u32 kind = kind_of(inode);
+	bool is_link = kind == S_IFLNK;
+	/* Others know what they put there; and whole trees of links would leave no room. */
+	bool joins = to && subject.scope && kind != S_IFDIR && (stays || links_of(inode) > 1);
 
 	for (u32 slot = 1; slot < AEGIS_SLOTS; slot++) {
 		leave(slot, from, to, !subject.scope);
+		if (joins)
+			join(slot, from, to);
 		if (is_link)
 			link_changes(slot, from);
 		if (is_link && to)
@@ -168,19 +194,39 @@ static __always_inline u64 with_why(u64 answer, u64 why)
 }
 
 /*
+ * Whether what comes to a place may be free there whatever the place says. Where nothing is known
+ * yet, anything may; of a directory, what an except names below its new place. While directories
+ * of policies are where others were a place has several names, and one of them may say so.
+ */
+static __always_inline bool may_free(u32 slot, u32 strictest, u64 inode, u64 to)
+{
+	if (strictest == AEGIS_UNSEEN)
+		return true;
+	return kind_of(inode) == S_IFDIR &&
+	       (marks[slot & SLOT_MASK].directories || bound_name(slot, to) & ROW_FREES);
+}
+
+/*
  * Landlock's rule for REFER: nothing gets a place where this scope is denied less. The first access
  * that is denied at the old place and not at the new one decides. What a thing takes along wherever
  * it goes makes no place stricter.
  */
 __noinline u64 weigh_refer(u32 slot, u32 scope, u64 from, u64 to)
 {
-	u64 inode = inode_of(from);
+	u64 inode = inode_of(from), entry = pack_entry(slot, 0, ENTRY_IS_OBJECT | ENTRY_AFRESH);
+	u32 strictest = label_of_filesystem_at(slot, to);
 
 	for (u32 access = 0; access < AEGIS_ACCESSES; access++) {
 		u64 asked = question(scope, 1U << access);
 		packed_answer old = weigh_entry(slot, asked, from, inode);
+		found there;
 
-		if (is_denied(old) && !is_denied(weigh_entry(slot, asked, to, 0)))
+		if (!is_denied(old))
+			continue;
+		if (may_free(slot, strictest, inode, to))
+			return with_why(old, AEGIS_WHY_REFER);
+		there = strictest ? walk_from(to, 0, 0, entry) : 0;
+		if (!is_denied(weigh_found(slot, asked, there, strictest, 0)))
 			return with_why(old, AEGIS_WHY_REFER);
 	}
 	return 0;
@@ -188,22 +234,28 @@ __noinline u64 weigh_refer(u32 slot, u32 scope, u64 from, u64 to)
 
 /*
  * What is on the way to an object (a directory, or a link) stays where it is for everybody to whom
- * the object is denied: else its name could be given to something else.
+ * the object is denied: else its name could be given to something else. Nor does a link come there:
+ * what is put at the name of an object would be where that leads.
+ *
+ * @inode: what stands there; 0: a link is to come
  */
-__noinline u64 weigh_way(u32 slot, u32 scope, u64 place)
+__noinline u64 weigh_way(u32 slot, u32 scope, u64 place, u64 inode)
 {
 	u32 strictest = label_of_filesystem_at(slot, place);
-	u64 asked = question(scope, (1U << AEGIS_ACCESSES) - 1), inode = inode_of(place);
-	u32 by_name, by_inode, kind;
+	u64 asked = question(scope, (1U << AEGIS_ACCESSES) - 1);
+	u32 by_name, by_inode = 0;
 	packed_answer answer = 0;
 
-	if (!inode || !strictest || strictest == AEGIS_UNSEEN)
+	if (!strictest || strictest == AEGIS_UNSEEN)
 		return 0;
-	kind = kind_of(inode);
-	if (kind != S_IFDIR && kind != S_IFLNK)
-		return 0;
+	if (inode) {
+		u32 kind = kind_of(inode);
+
+		if (kind != S_IFDIR && kind != S_IFLNK)
+			return 0;
+		by_inode = row_beneath(row_of(/* direct= */ false, slot, (struct inode *)inode));
+	}
 	by_name = row_beneath(bound_name(slot, place));
-	by_inode = row_beneath(row_of(/* direct= */ false, slot, (struct inode *)inode));
 	if (by_name)
 		answer = weigh_found(slot, asked, found_one(by_name, AEGIS_WHY_NAME), 0, answer);
 	if (by_inode)
@@ -223,9 +275,12 @@ __noinline u64 weigh_link(u32 slot, u32 scope, u64 place)
 	row = bound_name(slot, place);
 	if (!row)
 		return 0;
-	/* A link on the way has changed: what is bound below it may be where it leads now. */
-	if (marks[slot & SLOT_MASK].links)
-		return weigh_way(slot, scope, place);
+	/*
+	 * A link on the way has changed, or there was none here: what is bound below it may be
+	 * where it leads now.
+	 */
+	if (marks[slot & SLOT_MASK].links || !(row & ROW_LINK))
+		return weigh_way(slot, scope, place, inode_of(place));
 	if (!row_label(row))
 		return 0;
 	for (u32 access = 0; access < AEGIS_ACCESSES; access++) {

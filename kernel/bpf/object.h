@@ -26,13 +26,15 @@
 #define ROW_DIRECTORY (1ULL << 63)
 #define ROW_EXCEPT (1ULL << 62)
 #define ROW_LINK (1ULL << 61)
+#define ROW_FREES (1ULL << 59)
 #define ROW_CAME (1ULL << 60) /* its node, or that of its directory, was taken along */
 
 static __always_inline u64 pack_object(const struct aegis_object_row *row)
 {
 	return (row->flags & AEGIS_ROW_DIRECTORY ? ROW_DIRECTORY : 0) |
 	       (row->flags & AEGIS_ROW_EXCEPT ? ROW_EXCEPT : 0) |
-	       (row->flags & AEGIS_ROW_LINK ? ROW_LINK : 0) | (row->beneath & FOUND_LABEL) << 45 |
+	       (row->flags & AEGIS_ROW_LINK ? ROW_LINK : 0) |
+	       (row->flags & AEGIS_ROW_FREES ? ROW_FREES : 0) | (row->beneath & FOUND_LABEL) << 45 |
 	       (row->label & FOUND_LABEL) << 32 | row->node;
 }
 
@@ -65,6 +67,8 @@ static __always_inline found said_by(u64 row, bool is_object, u32 why)
 #define ENTRY_IS_OBJECT (1ULL << 62)
 /* Directories have moved: no label is the last. */
 #define ENTRY_UNITES (1ULL << 61)
+/* As it will be once policies are bound afresh: whatever has moved, the nearest is the last. */
+#define ENTRY_AFRESH (1ULL << 60)
 
 static __always_inline u64 pack_entry(u32 slot, u32 node, u64 flags)
 {
@@ -101,6 +105,15 @@ __noinline u64 named(u64 entry, u32 node, u64 name)
 	}
 	row = bpf_map_lookup_elem(rows, &key);
 	return row ? pack_object(row) : 0;
+}
+
+/* Whether the names in a directory are as somebody typed them, so that they tell nothing. */
+__noinline u32 ignores_case(u64 place)
+{
+	struct dentry *directory = (void *)place;
+	struct inode *inode = FIELD(false, directory, d_inode);
+
+	return !inode || FIELD(false, inode, i_flags) & S_CASEFOLD;
 }
 
 /* The entry of the directory `top` on the way to `bottom` below it; 0 if `bottom` is not below. */
@@ -140,6 +153,8 @@ static __always_inline found follow_names(u64 entry, u64 object, u64 top, u64 ro
 
 		if (!(u32)row || top == object)
 			return nearest;
+		if (ignores_case(top))
+			return nearest | FOUND_INCOMPLETE;
 		top = child_towards(top, object);
 		if (!top)
 			return nearest | FOUND_INCOMPLETE; /* too deep, or moved meanwhile */
@@ -221,15 +236,13 @@ static __always_inline bool unites(u64 entry, u64 directory)
  */
 __noinline u64 step(u64 directory, u64 entry, u64 child_number, u64 object, u64 labels)
 {
-	struct dentry *child = (void *)child_number, *parent = FIELD(false, child, d_parent);
-	struct inode *inode = FIELD(false, parent, d_inode);
+	struct dentry *child = (void *)child_number;
 	bool is_object = child_number == object && entry & ENTRY_IS_OBJECT;
 	u64 name = 0;
 	found said;
 
 	if ((u32)directory) {
-		/* Where case is ignored names are as somebody typed them: they tell nothing. */
-		if (!inode || FIELD(false, inode, i_flags) & S_CASEFOLD)
+		if (ignores_case(number_of(FIELD(false, child, d_parent))))
 			return labels | FOUND_INCOMPLETE | FOUND_LAST;
 		name = named(entry, directory, number_of(FIELD(false, child, d_name.name)));
 	}
@@ -336,7 +349,7 @@ __noinline u64 careful_step(u64 directory, u64 entry, u64 child_number, u64 obje
 	if (!inode)
 		return labels | FOUND_INCOMPLETE | FOUND_LAST; /* taken apart under our hands */
 	labels = with_late_labels(slot, number_of(inode), false, labels);
-	if (marks[slot & SLOT_MASK].directories)
+	if (marks[slot & SLOT_MASK].directories && !(entry & ENTRY_AFRESH))
 		entry |= ENTRY_UNITES;
 	return directory ? whole_step(directory, entry, child_number, object, labels) : labels;
 }
@@ -384,7 +397,7 @@ __noinline u64 walk_from(u64 place, u64 mount_root, u64 labels, u64 entry)
 		if (labels & FOUND_LAST)
 			return labels & ~FOUND_LAST;
 		entry = pack_entry(entry >> 32, directory,
-				   entry & (ENTRY_IS_OBJECT | ENTRY_UNITES));
+				   entry & (ENTRY_IS_OBJECT | ENTRY_UNITES | ENTRY_AFRESH));
 		here = above;
 	}
 	return labels | FOUND_INCOMPLETE; /* deeper than we climb */

@@ -9,6 +9,8 @@ use std::{
     rc::Rc,
 };
 
+use aegis_abi::generated::AEGIS_LABEL_FREE;
+
 use crate::{Places, limits};
 
 /// A set of rules, by number, sorted.
@@ -110,14 +112,18 @@ impl Beneath {
 }
 
 /// Labels by the rules that they stand for. Label 0 is "none of its own", and never handed out:
-/// the label of no rules at all has a number, and means that nothing above decides.
-#[derive(Default)]
+/// the label of no rules at all is [`AEGIS_LABEL_FREE`], and means that nothing above decides.
 pub(crate) struct Labels {
     numbers: HashMap<Rc<RuleNumbers>, u32>,
     sets: Vec<Rc<RuleNumbers>>,
 }
 
 impl Labels {
+    pub(crate) fn new() -> Self {
+        let free = Rc::new(RuleNumbers::new());
+        Self { numbers: HashMap::from([(Rc::clone(&free), AEGIS_LABEL_FREE)]), sets: vec![free] }
+    }
+
     /// The label of a set of rules.
     pub(crate) fn number(&mut self, rules: RuleNumbers) -> Result<u32, TooManyLabels> {
         if let Some(number) = self.numbers.get(&rules) {

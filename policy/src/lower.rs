@@ -51,9 +51,11 @@ pub fn lower_with(
     let same = Same::new(places);
     let folding = Folding::new(places);
     let lineages = Lineages::new(places, &same, &folding);
-    let labels = Labels::default();
+    let labels = Labels::new();
     let beneath = beneath(places, &same);
-    let mut lowering = Lowering { ruleset, places, seed, same, folding, lineages, beneath, labels };
+    let freeing = freeing(places, &same);
+    let mut lowering =
+        Lowering { ruleset, places, seed, same, folding, lineages, beneath, freeing, labels };
     let names = lowering.names()?;
     let objects = lowering.objects()?;
     let filesystems = lowering.filesystems(taken_along)?;
@@ -141,6 +143,8 @@ struct Lowering<'a> {
     lineages: Lineages,
     /// All rules with an object at a node or anywhere beneath it, by first node.
     beneath: HashMap<usize, BTreeSet<u32>>,
+    /// Nodes beneath which an `except` ends, by first node.
+    freeing: HashSet<usize>,
     labels: Labels,
 }
 
@@ -239,8 +243,12 @@ impl Lowering<'_> {
                 draft.flags |= generated::AEGIS_ROW_EXCEPT;
             }
         }
-        if let Some(beneath) = self.beneath.get(&self.same.first(number)) {
+        let first = self.same.first(number);
+        if let Some(beneath) = self.beneath.get(&first) {
             draft.beneath.extend(beneath);
+        }
+        if self.freeing.contains(&first) {
+            draft.flags |= generated::AEGIS_ROW_FREES;
         }
     }
 
@@ -403,6 +411,16 @@ fn beneath(places: &Places, same: &Same) -> HashMap<usize, BTreeSet<u32>> {
         }
     }
     rules
+}
+
+/// The nodes beneath which an `except` ends, by first node.
+fn freeing(places: &Places, same: &Same) -> HashSet<usize> {
+    let excepts = places.iter().filter(|place| !place.excepted_by.is_empty());
+    let above = excepts.flat_map(|place| &place.nodes).flat_map(|node| {
+        let ends = same.first(*node);
+        places.nodes_up(*node).map(|above| same.first(above)).filter(move |above| *above != ends)
+    });
+    above.collect()
 }
 
 /// Every (rule, scope) that some verdict names, and for each scope the rule of what cannot be told.

@@ -145,6 +145,7 @@ mod denial {
         machine::{Mounted, drop_caches, kernel_is_at_least, make_subvolume, snapshot},
         operation::*,
     };
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
 
     use super::{Place, device_of, number_of};
 
@@ -184,6 +185,48 @@ mod denial {
             case.denied(&mut inside, "r", &read(below));
             case.allowed(&mut inside, &list(top));
             fs::remove_dir_all(top).unwrap();
+        }
+        case.settle();
+    }
+
+    #[test]
+    fn what_moves_on_xfs_btrfs_and_tmpfs_keeps_its_denial() {
+        let case = Case::new();
+        let tops = ["/xfs", "/btrfs", "/dev/shm"].map(Place::new);
+        let mut rule = Rule::deny("r").access(&["read"]);
+        let mut inside = case.inside();
+        for top in &tops {
+            let secret = top.file("vault/secret");
+            for name in ["vault/rotated", "vault/linked", "vault/sub/deep/secret", "open/file"] {
+                top.file(name);
+            }
+            case.control(&mut inside, &[read(&secret), rename(&secret, top.path("open/new"))]);
+            rule = rule.beneath(top.path("vault"));
+        }
+        case.enforce(rule);
+        for top in &tops {
+            let [secret, new, free] =
+                ["vault/secret", "open/new", "open/file"].map(|name| top.path(name));
+            for change in [
+                rename(&secret, &new),
+                rename(top.path("vault/sub"), &new),
+                link(&secret, &new),
+                exchange(&secret, &free),
+            ] {
+                case.denied_to_all(&mut inside, "r", &change.denied_for("read"));
+            }
+            case.allowed(&mut inside, &rename(&secret, top.path("vault/within")));
+            fs::rename(top.path("vault/rotated"), &new).unwrap();
+            fs::hard_link(top.path("vault/linked"), top.path("open/linked")).unwrap();
+            fs::rename(top.path("vault/sub"), top.path("open/sub")).unwrap();
+            renameat_with(CWD, top.path("vault/within"), CWD, &free, RenameFlags::EXCHANGE)
+                .unwrap();
+            drop_caches();
+            for path in [&new, &free, &top.path("open/linked"), &top.path("open/sub/deep/secret")] {
+                case.denied(&mut inside, "r", &read(path));
+            }
+            case.denied(&mut inside, "r", &read(top.path("vault/within")));
+            fs::remove_dir_all(&top.top).unwrap();
         }
         case.settle();
     }
@@ -330,6 +373,46 @@ mod denial {
         case.denied(&mut inside, "r", &read(copy.join("exact")));
         case.denied(&mut inside, "r", &read(copy.join("vault/deep/secret")));
         case.allowed(&mut inside, &read(copy.join("neighbour")));
+        case.settle();
+    }
+
+    /// A file of a snapshot has the numbers of its origin's.
+    #[test]
+    fn what_left_stays_denied_when_its_copy_in_a_snapshot_goes() {
+        let case = Case::new();
+        let top = Place::new("/btrfs");
+        let (volume, copy) = (top.path("volume"), top.path("copy"));
+        make_subvolume(&volume);
+        let secret = top.file("volume/vault/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        case.enforce(Rule::deny("r").beneath(top.path("volume/vault")));
+        let left = volume.join("left");
+        fs::rename(&secret, &left).unwrap();
+        snapshot(&volume, &copy);
+        fs::remove_file(copy.join("left")).unwrap();
+        case.denied(&mut inside, "r", &read(&left));
+        case.settle();
+    }
+
+    /// One that took the place of one that was known, by whose names alone rules hold.
+    #[test]
+    fn a_directory_that_ignores_case_frees_nothing_where_it_comes() {
+        let case = Case::new();
+        let top = Place::new("/data");
+        let secret = top.file("way/app/secret");
+        let folds = top.ignore_case("new").is_ok();
+        top.file("new/secret");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret)]);
+        case.enforce(Rule::deny("r").file(&secret));
+        fs::rename(top.path("way/app"), top.path("old")).unwrap();
+        fs::rename(top.path("new"), top.path("way/app")).unwrap();
+        drop_caches();
+        if folds {
+            case.denied(&mut inside, "r", &read(top.path("way/app/SECRET")));
+        }
+        case.denied(&mut inside, "r", &read(&secret));
         case.settle();
     }
 

@@ -20,12 +20,123 @@ fn links_in_a_circle_are_refused_with_the_object_that_they_are_on_the_way_to() {
 mod denial {
     use std::fs;
 
-    use aegis_tests::{Case, Rule, operation::*};
+    use aegis_tests::{Case, Rule, operation::*, policy::newer_version};
 
     fn link(case: &Case, target: &str, name: &str) {
         let path = case.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink(target, path).unwrap();
+    }
+
+    /// Whoever may not read what lies in a directory may still make links there, and an `except` would lead through them.
+    #[test]
+    fn a_link_that_was_made_inside_frees_nothing_when_policies_are_bound_afresh() {
+        let case = Case::new();
+        let (secret, public) = (case.file("d/secret"), case.file("d/public"));
+        let hidden = case.path("d/made/free/hidden");
+        fs::create_dir_all(hidden.parent().unwrap()).unwrap();
+        case.file("d/hidden");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), rename(case.path("d/hidden"), &hidden)]);
+        let rule = Rule::deny("r").beneath(case.path("d")).access(&["read"]);
+        let rule = rule.except_file(&public).except_beneath(case.path("d/pub/free"));
+        let policy = case.policy().rule(rule);
+        case.apply(&policy);
+        case.allowed(&mut inside, &read(&public));
+        case.allowed(&mut inside, &rename(case.path("d/hidden"), &hidden));
+        case.allowed(&mut inside, &unlink(&public));
+        case.allowed(&mut inside, &symlink("secret", &public));
+        case.allowed(&mut inside, &symlink("made", case.path("d/pub")));
+        let report = case.apply(&policy.version(newer_version()));
+        let weaker = report["objects"]["weaker"].as_array().unwrap();
+        assert_eq!(weaker.len(), 2, "{report}");
+        assert!(weaker.iter().all(|one| one.to_string().contains("not excepted")), "{report}");
+        for path in [&secret, &hidden] {
+            case.denied(&mut inside, "r", &read(path));
+        }
+        case.settle();
+    }
+
+    /// What somebody else is to put at the name of an object would be where the link leads.
+    #[test]
+    fn no_link_comes_to_the_way_from_inside() {
+        let case = Case::new();
+        let [way, exact, other] = ["d/a", "d/exact", "d/other"].map(|name| case.path(name));
+        case.directory("d/mine");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[symlink("mine", &way), symlink("mine", &exact)]);
+        let rule = Rule::deny("r").file(way.join("b/secret")).file(&exact);
+        case.enforce(rule.access(&["read"]));
+        case.allowed(&mut inside, &symlink("mine", &other));
+        for at in [&way, &exact] {
+            let hard = aegis_tests::operation::link(&other, at);
+            for change in [symlink("mine", at), rename(&other, at), hard] {
+                case.denied_to_all(&mut inside, "r", &change.denied_for("read"));
+            }
+        }
+        case.allowed(&mut inside, &mkdir(&way));
+        case.denied_to_all(&mut inside, "r", &symlink("../mine", way.join("b")).denied_for("read"));
+        case.allowed(&mut inside, &rename(&other, case.path("d/another")));
+        case.denied(&mut inside, "r", &read(case.file("d/a/b/secret")));
+        case.settle();
+    }
+
+    /// Nobody has told that the directory which took the place of another has a link where that had none.
+    #[test]
+    fn a_link_that_comes_within_a_directory_is_not_followed_from_inside() {
+        let case = Case::new();
+        let secret = case.file("app/current/secret");
+        case.file("release/secret");
+        case.directory("new");
+        link(&case, "../release", "new/current");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), read(case.path("new/current/secret"))]);
+        case.enforce(Rule::deny("r").file(&secret).access(&["read"]));
+        fs::rename(case.path("app"), case.path("old")).unwrap();
+        fs::rename(case.path("new"), case.path("app")).unwrap();
+        case.denied_to_all(&mut inside, "r", &read(&secret));
+        case.allowed(&mut inside, &read(case.path("release/secret")));
+        case.settle();
+    }
+
+    /// Somebody else writes by the one name what is read by the other.
+    #[test]
+    fn what_somebody_inside_links_into_a_denied_directory_is_denied_by_its_other_name() {
+        let case = Case::new();
+        case.directory("vault");
+        let [mine, other] = ["mine", "other"].map(|name| case.file(name));
+        let [log, exact] = ["vault/log", "exact"].map(|name| case.path(name));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&mine), read(&other)]);
+        let rule = Rule::deny("r").beneath(case.path("vault")).file(&exact);
+        case.enforce(rule.access(&["read"]));
+        let hard = aegis_tests::operation::link;
+        case.allowed(&mut inside, &hard(&mine, &log));
+        case.denied(&mut inside, "r", &read(&mine));
+        case.allowed(&mut inside, &hard(&other, &case.path("more")));
+        case.allowed(&mut inside, &read(&other));
+        case.allowed(&mut inside, &rename(case.path("more"), &exact));
+        for path in [&log, &exact, &other] {
+            case.denied(&mut inside, "r", &read(path));
+        }
+        case.settle();
+    }
+
+    /// Links on the way to the object are followed for it, and so for what is taken out of it.
+    #[test]
+    fn an_exception_is_where_its_object_is() {
+        let case = Case::new();
+        let (secret, public) = (case.file("real/d/secret"), case.file("real/d/public"));
+        link(&case, "real", "way");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&secret), read(&public)]);
+        let rule = Rule::deny("r").beneath(case.path("way/d"));
+        let report = case.enforce(rule.except_file(case.path("way/d/public")));
+        assert_eq!(report["objects"]["weaker"].as_array().map(Vec::len), Some(0), "{report}");
+        case.denied(&mut inside, "r", &read(&secret));
+        case.allowed(&mut inside, &read(&public));
+        case.allowed(&mut inside, &read(case.path("way/d/public")));
+        case.settle();
     }
 
     /// `/bin` is a link to `usr/bin` on most hosts, and everything goes through it.

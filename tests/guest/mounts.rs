@@ -54,7 +54,11 @@ fn what_becomes_the_root_of_a_mount_namespace_moves_what_is_bound_in_it() {
 }
 
 mod denial {
-    use std::{fs, path::PathBuf};
+    use std::{
+        fs,
+        os::unix::fs::MetadataExt as _,
+        path::{Path, PathBuf},
+    };
 
     use aegis_tests::{
         Case, Process, Rule,
@@ -392,6 +396,15 @@ mod denial {
         case.settle();
     }
 
+    /// Seen through a bind mount in a mount namespace of somebody inside, where it has no names.
+    fn denied_elsewhere(case: &Case, mounted: &Path, elsewhere: &Path) {
+        let mut later = case.inside();
+        case.allowed(&mut later, &leave_mounts());
+        case.allowed(&mut later, &bind(mounted, elsewhere));
+        case.denied_to_all(&mut later, "r", &read(elsewhere.join("a/secret")));
+        case.settle();
+    }
+
     /// What was mounted after the policy was applied is not known by its inodes; bound elsewhere it has no names either.
     #[test]
     fn what_was_mounted_later_is_denied_at_every_other_place() {
@@ -401,10 +414,43 @@ mod denial {
         case.allowed(&mut inside, &leave_mounts());
         let _mount = Mounted::tmpfs(&nested);
         case.file("vault/nested/a/secret");
-        let mut later = case.inside();
-        case.allowed(&mut later, &leave_mounts());
-        case.allowed(&mut later, &bind(&nested, &elsewhere));
-        case.denied_to_all(&mut later, "r", &read(elsewhere.join("a/secret")));
+        denied_elsewhere(&case, &nested, &elsewhere);
+    }
+
+    /// The kernel gives a filesystem without a device the number of one that has gone.
+    #[test]
+    fn a_device_number_that_is_used_again_is_another_filesystem() {
+        let case = Case::new();
+        let [nested, elsewhere, before] =
+            ["vault/nested", "elsewhere", "before"].map(|name| case.directory(name));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[leave_mounts()]);
+        let gone = Mounted::tmpfs(&before);
+        let number = fs::metadata(&before).unwrap().dev();
+        case.enforce(Rule::deny("r").beneath(case.path("vault")));
+        gone.unmount();
+        let _mount = Mounted::tmpfs(&nested);
+        assert_eq!(fs::metadata(&nested).unwrap().dev(), number);
+        case.file("vault/nested/a/secret");
+        denied_elsewhere(&case, &nested, &elsewhere);
+    }
+
+    /// Nothing is known of its names, and when policies are bound afresh other names would be free.
+    #[test]
+    fn nothing_is_moved_from_inside_on_a_filesystem_that_was_mounted_later() {
+        let case = Case::new();
+        let (way, secret) = (case.directory("way"), case.path("way/secret"));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[list(&way)]);
+        let policy = case.policy().rule(Rule::deny("r").file(&secret).access(&["read"]));
+        case.apply(&policy);
+        let _mount = Mounted::tmpfs(&way);
+        case.file("way/secret");
+        for change in [rename(&secret, way.join("free")), link(&secret, way.join("free"))] {
+            case.denied_to_all(&mut inside, "r", &change.denied_for("read"));
+        }
+        case.apply(&policy.version(newer_version()));
+        case.denied(&mut inside, "r", &read(&secret));
         case.settle();
     }
 
@@ -423,11 +469,7 @@ mod denial {
         case.allowed(&mut inside, &leave_mounts());
         let mut outsider = Process::outside();
         case.allowed(&mut outsider, &move_tree(case.path("other/place"), &nested));
-        let mut later = case.inside();
-        case.allowed(&mut later, &leave_mounts());
-        case.allowed(&mut later, &bind(&nested, &elsewhere));
-        case.denied_to_all(&mut later, "r", &read(elsewhere.join("a/secret")));
-        case.settle();
+        denied_elsewhere(&case, &nested, &elsewhere);
         rustix::mount::unmount(&nested, rustix::mount::UnmountFlags::DETACH).unwrap();
         std::mem::forget(mount);
         private.unmount();

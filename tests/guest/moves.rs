@@ -547,6 +547,75 @@ mod denial {
         case.settle();
     }
 
+    /// An `except` that names something in a directory frees it there whatever the directory was before.
+    #[test]
+    fn nobody_inside_brings_a_directory_to_where_an_exception_is_beneath() {
+        let case = Case::new();
+        let secret = case.file("d/secret");
+        let [made, old, place] = ["d/made", "d/old", "d/a"].map(|name| case.path(name));
+        let hidden = made.join("b/free/secret");
+        fs::create_dir_all(hidden.parent().unwrap()).unwrap();
+        let mut inside = case.inside();
+        case.control(&mut inside, &[rename(&made, &place), rename(&secret, &hidden)]);
+        let rule = Rule::deny("r").beneath(case.path("d")).access(&["read"]);
+        let policy = case.policy().rule(rule.except_beneath(place.join("b/free")));
+        case.apply(&policy);
+        case.allowed(&mut inside, &rename(&secret, &hidden));
+        let elsewhere = case.path("d/elsewhere");
+        case.allowed(&mut inside, &rename(&made, &elsewhere));
+        case.allowed(&mut inside, &rename(&elsewhere, &made));
+        case.denied_to_all(&mut inside, "r", &refer(rename(&made, &place)));
+        fs::create_dir_all(place.join("b/free")).unwrap();
+        case.denied_to_all(&mut inside, "r", &refer(rename(made.join("b"), place.join("b"))));
+        case.denied_to_all(&mut inside, "r", &refer(exchange(&made, &place)));
+        // Nor does it come back, once it was somewhere else.
+        fs::rename(&place, &old).unwrap();
+        case.denied_to_all(&mut inside, "r", &refer(rename(&old, &place)));
+        case.denied_to_all(&mut inside, "r", &refer(rename(&made, &place)));
+        // Whoever is denied nothing publishes what he likes.
+        fs::rename(&made, &place).unwrap();
+        case.apply(&policy.version(newer_version()));
+        case.allowed(&mut inside, &read(place.join("b/free/secret")));
+        case.settle();
+    }
+
+    /// It frees nothing while directories of policies are where others were, and does so again afterwards.
+    #[test]
+    fn nobody_inside_publishes_at_an_exception_that_frees_nothing_for_now() {
+        let case = Case::new();
+        let other = format!("{}-other", case.workload());
+        let mut writing = Process::inside(&case.make_cgroup(&other));
+        let [closed, hidden] = ["d/closed", "d/hidden"].map(|name| case.file(name));
+        let page = case.file("d/public/page");
+        // A directory that was elsewhere, and one with a rule of its own, are free there as well.
+        let [came, own] = ["d/public/came", "d/public/own"].map(|name| case.directory(name));
+        let [one, two] = ["one", "two"].map(|name| case.directory(name));
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&page), rename(&closed, case.path("d/public/closed"))]);
+        let rule = Rule::deny("r").beneath(case.path("d")).access(&["read"]);
+        let policy = case.policy().workload("o", &[&other]);
+        let policy = policy.rule(rule.except_beneath(case.path("d/public")));
+        let policy = policy.rule(Rule::deny("o").of("o").file(one.join("x")).file(two.join("x")));
+        let rule = Rule::deny("p").of("o").beneath(case.path("d/public")).beneath(&own);
+        let policy = policy.rule(rule.access(&["read"]));
+        case.apply(&policy);
+        case.allowed(&mut inside, &read(&page));
+        case.allowed(&mut inside, &rename(&came, case.path("elsewhere")));
+        case.allowed(&mut inside, &rename(case.path("elsewhere"), &came));
+        swap(one, two);
+        case.denied(&mut inside, "r", &read(&page));
+        let public = ["closed", "hidden"].map(|name| case.path("d/public").join(name));
+        for to in [&public[0], &came.join("closed"), &own.join("closed")] {
+            case.denied_to_all(&mut inside, "r", &refer(rename(&closed, to)));
+        }
+        // By somebody who is denied something else it takes along what others are denied.
+        case.allowed(&mut writing, &rename(&hidden, &public[1]));
+        case.apply(&policy.version(newer_version()));
+        case.allowed(&mut inside, &read(&page));
+        case.denied(&mut inside, "r", &read(&public[1]));
+        case.settle();
+    }
+
     #[test]
     fn what_has_left_its_name_stays_denied_when_the_policy_is_applied_again() {
         let case = Case::new();
@@ -563,6 +632,7 @@ mod denial {
         case.allowed(&mut inside, &read(case.path("moved")));
         case.settle();
     }
+
     /// A rule on one file holds for whatever has its name, and for nothing that lies in it.
     #[test]
     fn a_directory_at_the_name_of_a_file_takes_its_rule_along_for_itself_alone() {

@@ -17,7 +17,8 @@
 //!   denied as by any other path;
 //! - a thing with more than three labels may be denied whatever any rule denies;
 //! - a process in a scope may be kept from moving what it is denied only for what that thing was before, since the denial
-//!   goes along; from replacing an empty directory on the way; and by what is denied where a mount lies.
+//!   goes along; to where any rule excepts something, or something below it; with a directory, once a directory that rules
+//!   name has moved; from replacing an empty directory on the way; and by what is denied where a mount lies.
 
 use std::collections::BTreeSet;
 
@@ -137,8 +138,11 @@ pub fn refusal(world: &World, rules: &[Rule], actor: Actor, act: &Act) -> Refusa
     let (world, view) = (&noted, View { world: &noted, rules, actor });
     let entry = |path: &str| world.entry(path);
     let verdict = match act {
-        Act::Create(path) | Act::Mkdir(path) | Act::Symlink(_, path) => {
+        Act::Create(path) | Act::Mkdir(path) => {
             entry(path).map(|spot| view.writing_name(path, &spot))
+        }
+        Act::Symlink(_, path) => {
+            entry(path).map(|spot| view.writing_name(path, &spot).or(view.named_way(&spot)))
         }
         Act::Unlink(path) | Act::Rmdir(path) => {
             entry(path).map(|spot| view.writing(path, &spot).or(view.on_the_way(&spot)))
@@ -156,7 +160,7 @@ pub fn refusal(world: &World, rules: &[Rule], actor: Actor, act: &Act) -> Refusa
         }),
         Act::Link(from, to) => entry(from).zip(entry(to)).map(|(old, new)| {
             let names = view.writing(from, &old).or(view.writing_name(to, &new));
-            names.or(view.refer((from, &old), (to, &new)))
+            names.or(view.refer((from, &old), (to, &new))).or(view.coming(&old, &new))
         }),
         Act::Bind(..) | Act::Tmpfs(_) | Act::Umount(_) => return Refusal::default(),
     };
@@ -236,14 +240,48 @@ impl View<'_> {
 
     fn moving(&self, old: (&str, &Spot), new: (&str, &Spot)) -> Refusal {
         let written = self.writing(old.0, old.1).or(self.writing_name(new.0, new.1));
-        written.or(self.refer(old, new)).or(self.on_the_way(old.1))
+        let refer = self.refer(old, new).or(self.coming(old.1, new.1));
+        written.or(refer).or(self.on_the_way(old.1))
     }
 
-    /// Nothing gets to where less is denied.
+    /// No link comes to a name on the way to an object, or to its own.
+    fn coming(&self, old: &Spot, new: &Spot) -> Refusal {
+        let is_link = old.node.is_some_and(|node| self.world.thing(node).link.is_some());
+        if is_link { self.named_way(new) } else { Refusal::default() }
+    }
+
+    /// Nothing gets to where less is denied, be it somewhere below.
     fn refer(&self, old: (&str, &Spot), new: (&str, &Spot)) -> Refusal {
         let (place, thing) = (self.name(old.0, old.1), self.thing(old.0, old.1));
         let there = self.name(new.0, new.1);
-        Refusal { must: place.must & !there.may != 0, may: thing.may & !there.must != 0 }
+        let mut refusal =
+            Refusal { must: place.must & !there.may != 0, may: thing.may & !there.must != 0 };
+        let is_directory = old.1.node.is_some_and(|node| self.world.is_directory(node));
+        if !is_directory && !self.world.unites {
+            return refusal;
+        }
+        let (places, possible) = of_name(self.world, new.1);
+        let frees = |rule: &Rule, place: &String| {
+            rule.excepts.iter().any(|except| is_below(&except.path, place))
+        };
+        // Of several names one is looked at.
+        refusal.must |= place.must != 0
+            && possible.len() == 1
+            && !self.world.unites
+            && places.keys().any(|place| self.rules.iter().any(|rule| frees(rule, place)));
+        let freed = |rule: &Rule, place: &String| frees(rule, place) || rule.excepts(place);
+        let may_free = is_directory && self.world.unites
+            || possible.iter().any(|place| self.rules.iter().any(|rule| freed(rule, place)));
+        refusal.may |= thing.may != 0 && may_free;
+        refusal
+    }
+
+    /// A name at or below which something is denied.
+    fn named_way(&self, spot: &Spot) -> Refusal {
+        let (places, possible) = of_name(self.world, spot);
+        // Of several names one is looked at.
+        let places = if possible.len() == 1 { places } else { Places::default() };
+        self.way(&places, &possible)
     }
 
     /// A directory with something denied below it.
@@ -259,6 +297,10 @@ impl View<'_> {
         } else {
             possible.extend(self.world.thing(node).may_have_been.iter().cloned());
         }
+        self.way(&places, &possible)
+    }
+
+    fn way(&self, places: &Places, possible: &BTreeSet<String>) -> Refusal {
         let concerned = || self.rules.iter().filter(|rule| rule.concerns(self.actor));
         let object_below = |rule: &Rule, place: &String| {
             rule.objects.iter().any(|object| is_below(&object.path, place))
@@ -501,6 +543,17 @@ mod tests {
         assert_eq!(refused("scope-1 rename b a/c"), no);
         assert_eq!(refused("scope-3 rename a/b c/b"), no);
         assert_eq!(refused("scope-3 rename b c/b"), yes);
+    }
+
+    #[test]
+    fn in_a_scope_no_directory_gets_to_where_something_in_it_would_be_free() {
+        let start = "dir a; dir a/b; dir a/b/c; file a/b/c/a; dir c; rule 0 r a/ except a/a/c/";
+        let refused = |step: &str| refused(&format!("{start}; {step}"));
+        assert_eq!(refused("scope-1 rename a/b a/a"), (true, true));
+        assert_eq!(refused("scope-1 rename a/b a/c"), (false, false));
+        assert_eq!(refused("scope-3 rename a/b a/a"), (false, false));
+        assert_eq!(refused("scope-1 rename c a/a"), (false, false));
+        assert_eq!(refused("scope-1 rename a/b/c/a a/a"), (false, false));
     }
 
     #[test]

@@ -554,7 +554,12 @@ impl World {
                 && !places.keys().any(|place| rule.covers(place))
         });
         let is_directory = self.is_directory(node);
+        let possible = self.possible_by_name(spot.parent, &spot.name);
         let thing = &mut self.things[node];
+        // From inside, what is denied here is denied by its other names.
+        if thing.names > 0 {
+            thing.may_have_been.extend(possible);
+        }
         thing.names += 1;
         for before in thing.was.values_mut() {
             *before |= lifted;
