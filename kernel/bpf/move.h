@@ -194,14 +194,12 @@ static __always_inline u64 with_why(u64 answer, u64 why)
 }
 
 /*
- * Whether what comes to a place may be free there whatever the place says. Where nothing is known
- * yet, anything may; of a directory, what an except names below its new place. While directories
- * of policies are where others were a place has several names, and one of them may say so.
+ * Whether something in a directory that comes to a place may be free there: an except may name it.
+ * While directories of policies are where others were, a place has several names, and one of them
+ * may say so.
  */
-static __always_inline bool may_free(u32 slot, u32 strictest, u64 inode, u64 to)
+static __always_inline bool may_free(u32 slot, u64 inode, u64 to)
 {
-	if (strictest == AEGIS_UNSEEN)
-		return true;
 	return kind_of(inode) == S_IFDIR &&
 	       (marks[slot & SLOT_MASK].directories || bound_name(slot, to) & ROW_FREES);
 }
@@ -223,9 +221,10 @@ __noinline u64 weigh_refer(u32 slot, u32 scope, u64 from, u64 to)
 
 		if (!is_denied(old))
 			continue;
-		if (may_free(slot, strictest, inode, to))
+		/* Where nothing is bound, or not yet, nothing stays denied by its place. */
+		if (!strictest || strictest == AEGIS_UNSEEN || may_free(slot, inode, to))
 			return with_why(old, AEGIS_WHY_REFER);
-		there = strictest ? walk_from(to, 0, 0, entry) : 0;
+		there = walk_from(to, 0, 0, entry);
 		if (!is_denied(weigh_found(slot, asked, there, strictest, 0)))
 			return with_why(old, AEGIS_WHY_REFER);
 	}
