@@ -88,7 +88,7 @@ enum aegis_row_flag {
 	AEGIS_ROW_FREES = 8,
 };
 
-/* The label of no rules at all: what an `except` frees of every rule. It goes along with nothing. */
+/* The label of no rules, as where an `except` frees of all. It goes along with nothing. */
 #define AEGIS_LABEL_FREE 1
 
 /* The rule of an answer when the programs themselves could not tell: always a denial. */
