@@ -106,7 +106,14 @@ impl Bound {
             let numbers = place.rules.iter().chain(&place.excepted_by);
             numbers.filter_map(|number| ruleset.rule(*number)).any(|rule| !rule.built_in)
         };
-        for place in places.iter().filter(of_operators) {
+        // What several rules except is told once, if it is the same for all.
+        let mut all: Vec<&Place> = places.iter().filter(of_operators).collect();
+        all.dedup_by(|place, before| {
+            let as_before = (&place.object, &place.state, &place.weaker)
+                == (&before.object, &before.state, &before.weaker);
+            as_before && place.excepted_by.is_some() && before.excepted_by.is_some()
+        });
+        for place in all {
             let object = place.object.written();
             match &place.state {
                 ObjectState::Bound(_) => objects.bound += 1,

@@ -92,7 +92,7 @@ pub fn explain(ruleset: &Ruleset, places: &Places, question: &Question<'_>) -> E
             let covering = |place: &&crate::Place| place.covers(path);
             let mut objects = places.iter().filter(|place| place.rules.contains(&rule.number));
             let Some(object) = objects.find(covering) else { continue };
-            let mut except = places.iter().filter(|place| place.excepted_by.contains(&rule.number));
+            let mut except = places.iter().filter(|place| place.excepted_by == Some(rule.number));
             let excepted = except.find(covering).map(|place| place.object.written());
             let asked = question.accesses.iter();
             let accesses: Accesses = asked.filter(|access| rule.rule.is_about(*access)).collect();
@@ -119,7 +119,7 @@ fn rules_on(places: &Places, path: &[u8]) -> BTreeSet<u32> {
     let mut excepted = BTreeSet::new();
     for place in places.iter().filter(|place| place.covers(path)) {
         rules.extend(&place.rules);
-        excepted.extend(&place.excepted_by);
+        excepted.extend(place.excepted_by);
     }
     &rules - &excepted
 }

@@ -57,7 +57,7 @@ impl Folding {
                 let ending = endings.entry(*node).or_default();
                 ending.directory |= place.object.directory;
                 ending.rules.extend(&place.rules);
-                ending.excepted.extend(&place.excepted_by);
+                ending.excepted.extend(place.excepted_by);
             }
         }
         let mut folding = Self { nodes: Vec::with_capacity(places.nodes.len()) };

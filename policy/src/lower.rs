@@ -415,7 +415,7 @@ fn beneath(places: &Places, same: &Same) -> HashMap<usize, BTreeSet<u32>> {
 
 /// The nodes beneath which an `except` ends, by first node.
 fn freeing(places: &Places, same: &Same) -> HashSet<usize> {
-    let excepts = places.iter().filter(|place| !place.excepted_by.is_empty());
+    let excepts = places.iter().filter(|place| place.excepted_by.is_some());
     let above = excepts.flat_map(|place| &place.nodes).flat_map(|node| {
         let ends = same.first(*node);
         places.nodes_up(*node).map(|above| same.first(above)).filter(move |above| *above != ends)

@@ -15,7 +15,8 @@ use crate::{Component, Object, Ruleset, filesystems, names, policy::covers};
 pub struct Places {
     /// Parents come before their children; the first is `/`.
     pub(crate) nodes: Vec<Node>,
-    /// Sorted by object; what is both an object and excepted is there twice.
+    /// Sorted by object: as an object of all its rules, and then for each rule that excepts it, since each takes it
+    /// out of objects of its own.
     pub(crate) objects: Vec<Place>,
     /// Roots of filesystems mounted beneath directory objects.
     pub(crate) mounts: Vec<(Vec<u8>, Component)>,
@@ -50,8 +51,8 @@ pub struct Place {
     pub object: Object,
     /// Numbers of the rules with this object; none if it is an except.
     pub rules: Vec<u32>,
-    /// Numbers of the rules that except it; none if it is an object.
-    pub excepted_by: Vec<u32>,
+    /// The number of the rule that excepts it; none if it is an object.
+    pub excepted_by: Option<u32>,
     /// Whether it was there.
     pub state: ObjectState,
     /// Its path with all symbolic links followed, as far as it exists. Of an except, those on the way
@@ -125,20 +126,20 @@ impl Places {
 
     /// The objects without their nodes.
     pub(crate) fn empty(ruleset: &Ruleset) -> Self {
-        let mut objects: BTreeMap<(&Object, bool), Vec<u32>> = BTreeMap::new();
+        let mut objects: BTreeMap<(&Object, Option<u32>), Vec<u32>> = BTreeMap::new();
         for rule in ruleset.rules() {
             let number = rule.number;
             for object in &rule.rule.objects {
-                objects.entry((object, false)).or_default().push(number);
+                objects.entry((object, None)).or_default().push(number);
             }
             for object in &rule.rule.except {
-                objects.entry((object, true)).or_default().push(number);
+                objects.entry((object, Some(number))).or_default();
             }
         }
-        let place = |((object, is_except), rules): ((&Object, bool), Vec<u32>)| Place {
+        let place = |((object, excepted_by), rules): ((&Object, Option<u32>), Vec<u32>)| Place {
             object: object.clone(),
-            rules: if is_except { Vec::new() } else { rules.clone() },
-            excepted_by: if is_except { rules } else { Vec::new() },
+            rules,
+            excepted_by,
             state: ObjectState::Pending { missing: object.path.clone() },
             canonical: object.path.clone(),
             links: Vec::new(),

@@ -154,19 +154,19 @@ impl Resolver<'_> {
         if named == is_except {
             return Ok(());
         }
-        let (object, excepted_by) = (place.object.clone(), place.excepted_by.clone());
-        let way = if named {
-            self.follow(&object.path)
-        } else {
-            self.beneath_objects(&object.path, &excepted_by)
+        let (object, excepted_by) = (place.object.clone(), place.excepted_by);
+        let way = match excepted_by {
+            None => self.follow(&object.path),
+            Some(rule) => self.beneath_objects(&object.path, rule),
         };
-        let way = way.map_err(|fault| self.error(&object, fault))?;
+        let way = way.map_err(|fault| self.error(number, fault))?;
         let component = self.places.component(way.end).copied();
-        if let Some(component) = &component {
-            self.check_kind(&object, component)?;
-        }
         let mut weaker = Vec::new();
-        self.check_case(&object, named, way.end, &mut weaker)?;
+        let faults = component.and_then(|component| kind_fault(&object, &component));
+        let faults = faults.or_else(|| self.case_fault(&object, named, way.end, &mut weaker));
+        if let Some(fault) = faults {
+            return Err(self.error(number, fault));
+        }
         if component.is_some_and(|component| component.kind == Kind::Other) {
             weaker.push(ANOTHER_NODE);
         }
@@ -244,17 +244,15 @@ impl Resolver<'_> {
         Ok(Way { end: at, by_name, links, unfollowed: false })
     }
 
-    /// Where an except is: below the objects of its rules that cover it, wherever these are. Below them no link is
+    /// Where an except is: below the objects of its rule that cover it, wherever these are. Below them no link is
     /// followed: whoever may not read what lies there may have made it.
-    fn beneath_objects(&mut self, path: &[u8], rules: &[u32]) -> Result<Way, ObjectFault> {
+    fn beneath_objects(&mut self, path: &[u8], rule: u32) -> Result<Way, ObjectFault> {
         let mut by_name = vec![self.places.insert(path)];
         for top in above(path) {
             let object = Object { path: top.to_vec(), directory: true };
             let at = self.places.objects.partition_point(|place| place.object < object);
             let place = self.places.objects.get(at).filter(|place| place.object == object);
-            let of_rules =
-                |place: &&crate::Place| place.rules.iter().any(|rule| rules.contains(rule));
-            let Some(place) = place.filter(of_rules) else { continue };
+            let Some(place) = place.filter(|place| place.rules.contains(&rule)) else { continue };
             let names: Vec<&[u8]> = components(path).skip(components(top).count()).collect();
             for from in place.nodes.clone() {
                 by_name.push(names.iter().fold(from, |at, name| self.places.child(at, name)));
@@ -293,34 +291,21 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    fn check_kind(&self, object: &Object, component: &Component) -> Result<(), ObjectError> {
-        match (object.directory, component.kind) {
-            (false, Kind::Directory) => Err(self.error(object, ObjectFault::IsDirectory)),
-            (true, Kind::File | Kind::Other) => Err(self.error(object, ObjectFault::IsFile)),
-            _ => Ok(()),
-        }
-    }
-
     /// A file of many names can be excepted, but not denied, by one of them.
-    fn check_case(
+    fn case_fault(
         &self,
         object: &Object,
         named: bool,
         end: usize,
         weaker: &mut Vec<&'static str>,
-    ) -> Result<(), ObjectError> {
-        let Some(node) = self.places.nodes.get(end).filter(|_| end != ROOT) else { return Ok(()) };
-        let insensitive =
-            self.places.component(node.parent).is_some_and(|parent| parent.case_insensitive);
-        if insensitive && named && !object.directory {
-            return Err(
-                self.error(object, ObjectFault::CaseInsensitive(self.places.path(node.parent)))
-            );
+    ) -> Option<ObjectFault> {
+        let node = self.places.nodes.get(end).filter(|_| end != ROOT)?;
+        if !self.places.component(node.parent)?.case_insensitive {
+            return None;
         }
-        if insensitive {
-            weaker.push(ONE_SPELLING);
-        }
-        Ok(())
+        weaker.push(ONE_SPELLING);
+        let path = || self.places.path(node.parent);
+        (named && !object.directory).then(|| ObjectFault::CaseInsensitive(path()))
     }
 
     /// What a root of a btrfs subvolume, as the object or as the directory that holds it, costs.
@@ -351,10 +336,10 @@ impl Resolver<'_> {
     fn conflicts(&self) -> Vec<ObjectError> {
         let mut ends = std::collections::HashMap::new();
         let mut errors = Vec::new();
-        for place in &self.places.objects {
+        for (number, place) in self.places.objects.iter().enumerate() {
             for node in &place.nodes {
                 if *ends.entry(*node).or_insert(place.object.directory) != place.object.directory {
-                    errors.push(self.error(&place.object, ObjectFault::Conflict));
+                    errors.push(self.error(number, ObjectFault::Conflict));
                     break;
                 }
             }
@@ -415,19 +400,25 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    fn error(&self, object: &Object, fault: ObjectFault) -> ObjectError {
-        // Places are sorted by object.
-        let place = self.places.objects.binary_search_by(|place| place.object.cmp(object));
-        let place = place.ok().and_then(|at| self.places.objects.get(at));
-        let number = place.and_then(|place| place.rules.iter().chain(&place.excepted_by).min());
-        let rule = number.and_then(|number| self.ruleset.rule(*number));
+    fn error(&self, number: usize, fault: ObjectFault) -> ObjectError {
+        let place = self.places.objects.get(number);
+        let rule = place.and_then(|place| place.rules.iter().chain(&place.excepted_by).min());
+        let rule = rule.and_then(|rule| self.ruleset.rule(*rule));
         ObjectError {
             policy: rule.map_or_else(String::new, |rule| rule.policy.clone()),
             rule: rule.map_or_else(String::new, |rule| rule.rule.id.clone()),
             line: rule.map_or(0, |rule| rule.rule.line),
-            object: object.written(),
+            object: place.map_or_else(String::new, |place| place.object.written()),
             fault,
         }
+    }
+}
+
+fn kind_fault(object: &Object, component: &Component) -> Option<ObjectFault> {
+    match (object.directory, component.kind) {
+        (false, Kind::Directory) => Some(ObjectFault::IsDirectory),
+        (true, Kind::File | Kind::Other) => Some(ObjectFault::IsFile),
+        _ => None,
     }
 }
 

@@ -289,6 +289,20 @@ fn an_exception_follows_links_to_its_object_and_none_beneath() {
 }
 
 #[test]
+fn an_exception_takes_nothing_out_of_what_another_rule_follows_a_link_to() {
+    let mut world = world(&["/data/", "/data/secret/", "/data/secret/x"]);
+    assert!(world.make_link(b"/data/pub", b"secret"));
+    let except = ["/data/pub/x"];
+    let ruleset =
+        compile(&set(&[text(&["/data/"], &except), text(&["/data/pub/"], &except)]), &built_in());
+    let (_, rows) = bind(&ruleset.unwrap(), &world);
+    assert!(denied(&rows, &world, "/data/secret/x"));
+    // Alone, each is taken out of its own.
+    let (_, rows) = bind(&rules(&["/data/pub/"], &except), &world);
+    assert!(!denied(&rows, &world, "/data/secret/x"));
+}
+
+#[test]
 fn an_explanation_names_what_excepts_and_what_decides() {
     let ruleset = rules(&["/srv/"], &["/srv/public/"]);
     let places = Places::as_written(&ruleset);
