@@ -29,13 +29,14 @@ struct {
 
 /*
  * Whether a file was opened by a mount that is in no namespace: each overlay has one of its own for
- * each layer.
+ * each layer. What the kernel alone has mounted (memfd, message queues) is no layer.
  */
 static __always_inline bool is_of_a_layer(struct file *file)
 {
 	struct mount *mount = (void *)mount_of(number_of(file->f_path.mnt));
 
-	return FIELD(false, mount, mnt_ns) == MNT_NS_INTERNAL;
+	return FIELD(false, mount, mnt_ns) == MNT_NS_INTERNAL &&
+	       !(file->f_inode->i_sb->s_flags & SB_KERNMOUNT);
 }
 
 /*

@@ -42,6 +42,22 @@ static __always_inline bool has_objects_at(u32 slot, u64 place)
 	return label && label != AEGIS_UNSEEN;
 }
 
+/* What the rules say of accesses to an entry, and to the inode behind it; 0: to a name alone. */
+__noinline u64 weigh_entry(u32 slot, u64 asked, u64 place, u64 inode)
+{
+	struct dentry *dentry = (void *)place;
+	u32 strictest = label_of_filesystem_at(slot, place);
+	found labels;
+
+	if (!strictest || strictest == AEGIS_UNSEEN)
+		return weigh_elsewhere(slot, asked, number_of(FIELD(false, dentry, d_sb)), inode,
+				       strictest);
+	labels = place_labels(slot, place, 0);
+	if (inode)
+		labels = found_both(own_labels(slot, inode, true), labels);
+	return weigh_found(slot, asked, labels, strictest, 0);
+}
+
 /*
  * A directory goes from one place to another. If names are bound below it, they go on being so,
  * since its late row tells its node. Where such a directory, or one that may hold such, comes to a
@@ -71,7 +87,7 @@ __noinline u64 goes_along(u32 slot, u64 from, u64 to, u32 outside, u64 flags)
 {
 	u64 entry = pack_entry(slot, 0, flags);
 	found old = walk_from(from, 0, 0, entry);
-	found new = to ? walk_from(to, 0, 0, entry | ENTRY_AFRESH) : 0;
+	found new = to ? walk_from(to, 0, 0, entry) : 0;
 
 	/* Whoever is denied nothing may publish where an except says so, and only there. */
 	if (outside && (new >> 13 & 7) == AEGIS_WHY_EXCEPT)
@@ -81,6 +97,16 @@ __noinline u64 goes_along(u32 slot, u64 from, u64 to, u32 outside, u64 flags)
 		old = found_one(label_of_filesystem_at(slot, from), AEGIS_WHY_LATE);
 	/* The nearest comes first, and is its own name's if that is bound. */
 	return found_less(old, (old >> 13 & 7) == AEGIS_WHY_NAME ? 0 : new);
+}
+
+/* The same now, and once policies are bound afresh: where directories have moved these differ. */
+static __always_inline found goes_along_for_good(u32 slot, u64 from, u64 to, u32 outside, u64 flags)
+{
+	found labels = goes_along(slot, from, to, outside, flags);
+
+	if (!marks[slot & SLOT_MASK].directories)
+		return labels;
+	return found_both(labels, goes_along(slot, from, to, outside, flags | ENTRY_AFRESH));
 }
 
 /*
@@ -97,12 +123,13 @@ __noinline u32 leave(u32 slot, u64 from, u64 to, u32 outside)
 
 	if (!inode || !has_objects_at(slot, from))
 		return 0;
-	itself = goes_along(slot, from, to, outside, ENTRY_IS_OBJECT);
+	itself = goes_along_for_good(slot, from, to, outside, ENTRY_IS_OBJECT);
 	if (kind_of(inode) == S_IFDIR) {
 		own = known_row(slot, inode);
 		named = bound_name(slot, from);
 		/* As above: by its very name, and so in any case. */
-		beneath = goes_along(slot, from, said_by(named, false, 0) ? 0 : to, outside, 0);
+		beneath = goes_along_for_good(slot, from, said_by(named, false, 0) ? 0 : to,
+					      outside, 0);
 		if (to)
 			directory_moves(slot, own, named, to);
 		node = (u32)own ? own : named;
@@ -132,7 +159,7 @@ __noinline u32 join(u32 slot, u64 from, u64 to)
 
 	if (!inode || !has_objects_at(slot, to))
 		return 0;
-	labels = found_less(goes_along(slot, to, from, false, ENTRY_IS_OBJECT),
+	labels = found_less(goes_along_for_good(slot, to, from, false, ENTRY_IS_OBJECT),
 			    with_late_labels(slot, inode, /* is_object= */ true, 0));
 	if (labels)
 		remember(slot, inode, labels, 0, 0);
@@ -158,8 +185,9 @@ static __always_inline void note_move(struct subject subject, u64 from, u64 to, 
 	u64 inode = inode_of(from);
 	u32 kind = kind_of(inode);
 	bool is_link = kind == S_IFLNK;
-	/* Others know what they put there; and whole trees of links would leave no room. */
-	bool joins = to && subject.scope && kind != S_IFDIR && (stays || links_of(inode) > 1);
+	/* Whole trees of links would leave no room: only of whoever is denied something there. */
+	bool joins = to && subject.scope && kind != S_IFDIR && (stays || links_of(inode) > 1) &&
+		     is_denied(weigh_entry(subject.slot, anything(subject.scope), to, 0));
 
 	for (u32 slot = 1; slot < AEGIS_SLOTS; slot++) {
 		leave(slot, from, to, !subject.scope);
@@ -170,22 +198,6 @@ static __always_inline void note_move(struct subject subject, u64 from, u64 to, 
 		if (is_link && to)
 			link_changes(slot, to);
 	}
-}
-
-/* What the rules say of accesses to an entry, and to the inode behind it; 0: to a name alone. */
-__noinline u64 weigh_entry(u32 slot, u64 asked, u64 place, u64 inode)
-{
-	struct dentry *dentry = (void *)place;
-	u32 strictest = label_of_filesystem_at(slot, place);
-	found labels;
-
-	if (!strictest || strictest == AEGIS_UNSEEN)
-		return weigh_elsewhere(slot, asked, number_of(FIELD(false, dentry, d_sb)), inode,
-				       strictest);
-	labels = place_labels(slot, place, 0);
-	if (inode)
-		labels = found_both(own_labels(slot, inode, true), labels);
-	return weigh_found(slot, asked, labels, strictest, 0);
 }
 
 static __always_inline u64 with_why(u64 answer, u64 why)
@@ -241,7 +253,7 @@ __noinline u64 weigh_refer(u32 slot, u32 scope, u64 from, u64 to)
 __noinline u64 weigh_way(u32 slot, u32 scope, u64 place, u64 inode)
 {
 	u32 strictest = label_of_filesystem_at(slot, place);
-	u64 asked = question(scope, (1U << AEGIS_ACCESSES) - 1);
+	u64 asked = anything(scope);
 	u32 by_name, by_inode = 0;
 	packed_answer answer = 0;
 

@@ -61,6 +61,11 @@ static __always_inline u64 question(u32 scope, u32 wanted)
 	return (u64)scope << 32 | wanted;
 }
 
+static __always_inline u64 anything(u32 scope)
+{
+	return question(scope, (1U << AEGIS_ACCESSES) - 1);
+}
+
 /*
  * Adds to an answer what the verdict for a label says.
  *

@@ -192,6 +192,26 @@ mod denial {
         fs::remove_file(at_the_top).unwrap();
     }
 
+    /// Opens are judged by where the mount lies as well, and names by where they are.
+    #[test]
+    fn what_is_seen_through_a_mount_is_opened_as_its_place_says() {
+        let case = Case::new();
+        let (file, spare) = (case.file("other/file"), case.file("other/spare"));
+        let place = case.directory("way/place");
+        let mut inside = case.inside();
+        case.control(&mut inside, &[read(&file), create(case.path("other/made"))]);
+        case.enforce(Rule::deny("r").beneath(case.path("way")));
+        let mounted = Mounted::bind(file.parent().unwrap(), &place);
+        case.denied(&mut inside, "r", &read(place.join("file")));
+        case.allowed(&mut inside, &read(&file));
+        case.denied_to_all(&mut inside, "r", &create(place.join("new")));
+        assert_eq!(fs::metadata(case.path("other/new")).unwrap().len(), 0);
+        case.allowed(&mut inside, &unlink(place.join("spare")));
+        assert!(!spare.exists());
+        mounted.unmount();
+        case.settle();
+    }
+
     /// Its new place excepts the name that a file in the mount has.
     #[test]
     fn what_a_directory_took_along_holds_for_what_is_mounted_on_it() {

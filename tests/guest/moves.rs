@@ -610,8 +610,13 @@ mod denial {
         }
         // By somebody who is denied something else it takes along what others are denied.
         case.allowed(&mut writing, &rename(&hidden, &public[1]));
+        // What stays where it is takes nothing along, whatever is said there for now.
+        let [new, saved] = ["d/public/new", "d/public/saved"].map(|name| case.path(name));
+        case.allowed(&mut writing, &create(&new));
+        case.allowed(&mut writing, &rename(&new, &saved));
         case.apply(&policy.version(newer_version()));
         case.allowed(&mut inside, &read(&page));
+        case.allowed(&mut inside, &read(&saved));
         case.denied(&mut inside, "r", &read(&public[1]));
         case.settle();
     }
