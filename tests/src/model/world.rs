@@ -482,8 +482,15 @@ impl World {
     /// is refused.
     pub fn half_noted(&mut self, act: &Act, rules: &[Rule]) {
         let Act::Exchange(one, other) = act else { return };
-        for path in [one, other] {
+        for (path, to) in [(one, other), (other, one)] {
             let Some(spot) = self.entry(path) else { continue };
+            // Of what has another name, also what its new place would have said.
+            if let Some((to, node)) = self.entry(to).zip(spot.node)
+                && self.things[node].names > 1
+            {
+                let possible = self.possible_by_name(to.parent, &to.name);
+                self.things[node].may_have_been.extend(possible);
+            }
             if let Some(node) = spot.node {
                 self.note_directory(&spot, node, rules);
             }
