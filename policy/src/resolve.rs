@@ -264,8 +264,8 @@ impl Resolver<'_> {
         for at in way.iter().rev() {
             self.look(*at).map_err(ObjectFault::Host)?;
         }
-        let is_link = |at: &usize| matches!(self.places.nodes.get(*at), Some(node) if matches!(node.seen, Seen::Link(_)));
-        let unfollowed = way.iter().any(is_link);
+        let mut on_the_way = way.iter().filter_map(|at| self.places.nodes.get(*at));
+        let unfollowed = on_the_way.any(|node| matches!(node.seen, Seen::Link(_)));
         Ok(Way { end, by_name, links: Vec::new(), unfollowed })
     }
 
